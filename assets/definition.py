@@ -1,0 +1,86 @@
+"""The definition of an asset: its resolved model, as the plant folder says and as the stream carries it in `_model`.
+
+Behind Kafka a flow takes paths, units, limits and rules from here, never from the plant folder, so a changed rule acts
+from its offset on, live and rebuilt alike.
+"""
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+
+from assets.frame import ContractError
+
+Category = Literal["SAMPLE", "EVENT", "CONDITION"]
+"""MTConnect: SAMPLE is a number with a unit, EVENT is discrete, CONDITION is a state of health."""
+
+
+class Counter(msgspec.Struct, omit_defaults=True, frozen=True):
+    """How a counting item wraps: it counts 0 .. rollover-1; a larger step than `max_step` is a reset."""
+
+    rollover: int | None = None
+    max_step: int | None = None
+
+
+class Item(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
+    """What an asset can tell. Durations in microseconds, `unit` as UCUM code, limits in that unit.
+
+    A raw value becomes `raw * scale + offset`; a raw value in `missing` means no value. `states` names a vocabulary of
+    `assets.states`, `enum` maps raw values (as text) to names. `deadband` is absolute, in `unit`.
+    """
+
+    category: Category = "SAMPLE"
+    source: str
+    address: str
+    unit: str | None = None
+    range: tuple[float, float] | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    deadband: float | None = None
+    heartbeat: int | None = None
+    stale_after: int | None = None
+    missing: tuple[float | int | str, ...] = ()
+    states: str | None = None
+    enum: dict[str, str] | None = None
+    counter: Counter | None = None
+    was: str | None = None
+    writable: bool = False
+
+
+class SourceModel(msgspec.Struct, frozen=True):
+    """What consumers must know of a source: its `ttl` in microseconds without proof before its assets count as lost."""
+
+    ttl: int
+
+
+class Definition(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
+    """The resolved model of one asset.
+
+    `path` is enterprise/site/area/work_center (ISA-95); `source` is the asset's own source (None when every item names
+    one); `derive` maps a metric to its rule: `{"alarm": "temperature", "above": 90, ...}` with durations in us.
+    """
+
+    type: str
+    path: str
+    source: str | None = None
+    items: dict[str, Item] = {}
+    sources: dict[str, SourceModel] = {}
+    derive: dict[str, dict[str, Any]] = {}
+
+    @property
+    def model(self) -> str:
+        """The 12-digit hash by which frames name this definition."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:12]
+
+    def value(self) -> dict[str, Any]:
+        """The definition as the value of a `_model` observation."""
+        plain: dict[str, Any] = msgspec.to_builtins(self, order="sorted")
+        return plain
+
+    @staticmethod
+    def from_value(value: object) -> "Definition":
+        """Read the value of a `_model` observation; raises `ContractError`."""
+        try:
+            return msgspec.convert(value, Definition)
+        except msgspec.ValidationError as error:
+            raise ContractError(f"not a definition: {error}") from None

@@ -1,0 +1,70 @@
+"""What a source hands to the flow: values as the protocol gave them, links, and a mark each second.
+
+A source knows addresses, not assets: meaning is added by `operators/normalize.py`. Everything here travels inside one
+ingest process and is never written to the stream.
+"""
+
+import msgspec
+
+from assets.frame import Value
+
+
+class Reading(msgspec.Struct, array_like=True, gc=False):
+    """The value at one address: `address` is the text of the plant folder, `status` an OPC UA StatusCode.
+
+    `source_time` is the device's clock in microseconds, or None when it has none. `flags` as in `assets.frame.Flag`.
+    """
+
+    address: str
+    value: Value = None
+    status: int = 0
+    source_time: int | None = None
+    flags: int = 0
+
+
+class Readings(msgspec.Struct, gc=False):
+    """Readings taken together at `received` (the gateway's clock, us).
+
+    `clock` is the source's own clock at that moment (OPC UA publishTime), None where the protocol has none.
+    """
+
+    received: int
+    readings: list[Reading]
+    clock: int | None = None
+
+
+class Link(msgspec.Struct, gc=False):
+    """The source gained or lost its device at `at` (the gateway's clock, us); `reason` says why it lost it."""
+
+    at: int
+    available: bool
+    reason: str = ""
+
+
+class Gap(msgspec.Struct, gc=False):
+    """What could not be read: `addresses` (empty: all of the source) between two instants (us), with a reason.
+
+    `lost` is the number of values known to be gone, None when nobody can know.
+    """
+
+    addresses: list[str]
+    start: int
+    end: int
+    reason: str
+    lost: int | None = None
+
+
+class Mark(msgspec.Struct, gc=False):
+    """The second's tick of a source: all it received before `at` has been handed over before this mark.
+
+    `proved` says whether the link was proved (a keep-alive or an answer) since the last mark; `received` counts the
+    readings handed over since the process started, `lost` those known to be gone.
+    """
+
+    at: int
+    proved: bool
+    received: int
+    lost: int = 0
+
+
+Message = Readings | Link | Gap | Mark
