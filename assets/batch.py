@@ -70,3 +70,18 @@ class Rejected(msgspec.Struct, gc=False):
     origin: str
     partition: int = 0
     key: bytes | None = None
+
+
+class LiveValue(msgspec.Struct, gc=False):
+    """One message for live fan-out: the newest value of `subject`, and the origin that says how new it is."""
+
+    subject: str
+    payload: bytes
+    partition: int
+    offset: int
+    index: int
+
+
+def stream_key(partition: int) -> str:
+    """The key of a stream inside a flow: the partition, written so that keys sort."""
+    return f"{partition:04}"
