@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Final
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, ValidationInfo
 
 UNITS_US: Final = {
     "us": 1,
@@ -18,7 +18,7 @@ _FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|min|h|d)")
 
 
 def parse_duration_us(text: object) -> int:
-    """Microseconds of a duration.
+    """Microseconds of a duration; raises ValueError.
 
     >>> parse_duration_us("1.5s")
     1500000
@@ -40,4 +40,15 @@ def format_duration(duration_us: int) -> str:
     return f"{duration_us}us"
 
 
-DurationUs = Annotated[int, BeforeValidator(parse_duration_us)]
+FROM_STREAM: Final = "from the stream"
+"""Validation context in which durations are integer microseconds already, as in every record."""
+
+
+def _duration(value: object, info: ValidationInfo) -> int:
+    if info.context == FROM_STREAM and type(value) is int:
+        return value
+    return parse_duration_us(value)
+
+
+DurationUs = Annotated[int, BeforeValidator(_duration)]
+"""A pydantic field: written with a unit in YAML, plain microseconds in a record (context `FROM_STREAM`)."""

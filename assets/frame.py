@@ -9,14 +9,21 @@ StatusCodes (Part 4, 7.39). A value whose status is Bad is null.
 """
 
 from enum import IntFlag
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 VERSION: Final = 1
 
 # What may stand in the `value` of an observation; integers are exact, also beyond 64 bits.
 Value = int | float | str | bool | list[Any] | dict[str, Any] | None
+
+Instant = Annotated[int, Meta(ge=0, le=253_402_300_799_999_999)]
+"""Microseconds since 1970; the end of the year 9999 is the last that calendars of all readers know."""
+Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+StatusCode = Annotated[int, Meta(ge=0, le=(1 << 32) - 1)]
+Flags = Annotated[int, Meta(ge=0, le=(1 << 15) - 1)]
 
 
 class Flag(IntFlag):
@@ -52,9 +59,9 @@ class Observation(msgspec.Struct, array_like=True, gc=False):
 
     item: str
     value: Value = None
-    status: int = 0
-    source_time: int | None = None
-    flags: int = 0
+    status: StatusCode = 0
+    source_time: Instant | None = None
+    flags: Flags = 0
     time: int = 0
     """Event time; not on the wire: a keyed operator sets it (see `event_time`) before its logic sees it."""
 
@@ -70,9 +77,9 @@ class Frame(msgspec.Struct, gc=False):
     asset: str
     source: str
     gateway: str
-    run: int
-    seq: int
-    received: int
+    run: Instant
+    seq: Count
+    received: Instant
     model: str
     observations: list[Observation]
 
@@ -84,12 +91,12 @@ class SourceAccount(msgspec.Struct, gc=False):
     source's link is not proved. `suppressed` counts by rule, `rejected` by reason, `lost` what is known to be gone.
     """
 
-    mark: int | None
-    received: int
-    published: int
+    mark: Instant | None
+    received: Count
+    published: Count
     suppressed: dict[str, int]
     rejected: dict[str, int]
-    lost: int
+    lost: Count
 
 
 class Tick(msgspec.Struct, gc=False):
@@ -100,9 +107,9 @@ class Tick(msgspec.Struct, gc=False):
 
     v: int
     gateway: str
-    run: int
-    seq: int
-    received: int
+    run: Instant
+    seq: Count
+    received: Instant
     sources: dict[str, SourceAccount]
 
 
@@ -132,8 +139,17 @@ class DerivedEvent(msgspec.Struct, gc=False):
 
 
 class ContractError(ValueError):
-    """A record that does not keep the contract of this file; the message says what is wrong."""
+    """A record that does not keep the contract of this file; the message says what is wrong.
 
+    `reason` is one of a closed set: not_json, contract (a field is missing or of another type) or unknown_version.
+    """
+
+    def __init__(self, message: str, reason: str = "contract") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+_R = TypeVar("_R", Frame, Tick, DerivedEvent)
 
 _encoder = msgspec.json.Encoder()
 _frame = msgspec.json.Decoder(Frame)
@@ -146,9 +162,9 @@ class _WireFrame(msgspec.Struct, gc=False):
     asset: str
     source: str
     gateway: str
-    run: int
-    seq: int
-    received: int
+    run: Instant
+    seq: Count
+    received: Instant
     model: str
     observations: list[tuple[str, Value, int, int | None, int]]
 
@@ -180,37 +196,31 @@ def encode_event(event: DerivedEvent) -> bytes:
     return _encoder.encode(event)
 
 
+def _decode(decoder: msgspec.json.Decoder[_R], record: bytes, noun: str) -> _R:
+    try:
+        decoded = decoder.decode(record)
+    except msgspec.ValidationError as error:
+        raise ContractError(f"not a {noun}: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ContractError(f"not a {noun}: {error}", "not_json") from None
+    if decoded.v != VERSION:
+        raise ContractError(f"version {decoded.v} of a {noun} is unknown; known is {VERSION}", "unknown_version")
+    return decoded
+
+
 def decode_frame(record: bytes) -> Frame:
     """Read the record of a frame; raises `ContractError`."""
-    try:
-        frame = _frame.decode(record)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ContractError(f"not a frame: {error}") from None
-    if frame.v != VERSION:
-        raise ContractError(f"version {frame.v} of a frame is unknown; this reader knows {VERSION}")
-    return frame
+    return _decode(_frame, record, "frame")
 
 
 def decode_tick(record: bytes) -> Tick:
     """Read the record of a tick; raises `ContractError`."""
-    try:
-        tick = _tick.decode(record)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ContractError(f"not a tick: {error}") from None
-    if tick.v != VERSION:
-        raise ContractError(f"version {tick.v} of a tick is unknown; this reader knows {VERSION}")
-    return tick
+    return _decode(_tick, record, "tick")
 
 
 def decode_event(record: bytes) -> DerivedEvent:
     """Read the record of a derived event; raises `ContractError`."""
-    try:
-        event = _event.decode(record)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ContractError(f"not a derived event: {error}") from None
-    if event.v != VERSION:
-        raise ContractError(f"version {event.v} of a derived event is unknown; this reader knows {VERSION}")
-    return event
+    return _decode(_event, record, "derived event")
 
 
 def event_time(observation: Observation, received: int) -> int:

@@ -1,0 +1,122 @@
+"""Turn records into frames, ticks and derived events; what breaks the contract becomes a dead letter, not an error."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import bytewax.operators as op
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream
+
+from assets.batch import Batch, DerivedBatch, RawBatch, Rejected
+from assets.frame import ContractError, DerivedEvent, Frame, Tick, decode_event, decode_frame, decode_tick
+from assets.stream import partition_of
+
+MOST_BYTES: Final = 1 << 20
+"""A record above this size is no frame of a gateway (they split at 256 KiB)."""
+_ASSET: Final = re.compile(r"[a-z][a-z0-9-]*")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Decoded batches of `asset-stream`, and what could not be decoded."""
+
+    oks: KeyedStream[Batch]
+    errs: KeyedStream[list[Rejected]]
+
+
+@dataclass(frozen=True)
+class Events:
+    """Decoded batches of `asset-state.gN`, and what could not be decoded."""
+
+    oks: KeyedStream[DerivedBatch]
+    errs: KeyedStream[list[Rejected]]
+
+
+class FrameDecoder:
+    """Decodes records of `asset-stream`: a key means a frame of that asset, no key means a tick."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+        self._keys: dict[str, bytes] = {}
+
+    def __call__(self, raw: RawBatch) -> tuple[Batch, list[Rejected]]:
+        offsets: list[int] = []
+        records: list[Frame | Tick] = []
+        rejected: list[Rejected] = []
+        keys = self._keys
+        for offset, key, value in zip(raw.offsets, raw.keys, raw.values, strict=True):
+            try:
+                record: Frame | Tick
+                if value is None or len(value) > MOST_BYTES:
+                    raise _size_error(value)
+                if key is None:
+                    record = decode_tick(value)
+                else:
+                    record = decode_frame(value)
+                    if keys.get(record.asset) != key:
+                        self._check_key(record.asset, key, raw.partition)
+            except ContractError as error:
+                rejected.append(_rejected(raw, offset, key, value, error))
+            else:
+                offsets.append(offset)
+                records.append(record)
+        return Batch(raw.partition, raw.first, raw.next, offsets, records, raw.end), rejected
+
+    def _check_key(self, asset: str, key: bytes, partition: int) -> None:
+        """Checked once per asset: the key is the asset, and the asset lives in this partition."""
+        if asset.encode() != key:
+            raise ContractError(f'the key is {key!r}, the asset is "{asset}"', "wrong_key")
+        if not _ASSET.fullmatch(asset):
+            raise ContractError(f'"{asset}" is no asset id; an id matches {_ASSET.pattern}', "invalid_asset")
+        home = partition_of(asset, self._partitions)
+        if home != partition:
+            raise ContractError(f'asset "{asset}" belongs into partition {home} (murmur2)', "wrong_partition")
+        self._keys[asset] = key
+
+
+def decode_events(raw: RawBatch) -> tuple[DerivedBatch, list[Rejected]]:
+    """Decode records of `asset-state.gN`."""
+    offsets: list[int] = []
+    events: list[DerivedEvent] = []
+    rejected: list[Rejected] = []
+    for offset, key, value in zip(raw.offsets, raw.keys, raw.values, strict=True):
+        try:
+            if value is None or len(value) > MOST_BYTES:
+                raise _size_error(value)
+            events.append(decode_event(value))
+            offsets.append(offset)
+        except ContractError as error:
+            rejected.append(_rejected(raw, offset, key, value, error))
+    return DerivedBatch(raw.partition, raw.first, raw.next, offsets, events, raw.end), rejected
+
+
+def _size_error(value: bytes | None) -> ContractError:
+    if value is None:
+        return ContractError("the record has no value; the stream knows no tombstones", "null_value")
+    return ContractError(f"the record has {len(value)} bytes; at most {MOST_BYTES} are allowed", "too_large")
+
+
+def _rejected(raw: RawBatch, offset: int, key: bytes | None, value: bytes | None, error: ContractError) -> Rejected:
+    origin = f"{raw.topic}/{raw.partition}/{offset}"
+    return Rejected(value, error.reason, str(error), origin, raw.partition, key)
+
+
+def _split(step_id: str, up: KeyedStream[RawBatch], decode: Callable[[RawBatch], tuple[Any, list[Rejected]]]) -> Any:
+    decoded = op.map_value("records", up, decode)
+    oks = op.map_value("oks", decoded, lambda both: both[0])
+    errs = op.filter_map_value("errs", decoded, lambda both: both[1] or None)
+    return oks, errs
+
+
+@operator
+def decode(step_id: str, up: KeyedStream[RawBatch], partitions: int) -> Frames:
+    """Decode `asset-stream`, which has this number of partitions."""
+    return Frames(*_split(step_id, up, FrameDecoder(partitions)))
+
+
+@operator
+def decode_derived(step_id: str, up: KeyedStream[RawBatch]) -> Events:
+    """Decode `asset-state.gN`."""
+    return Events(*_split(step_id, up, decode_events))
