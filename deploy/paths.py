@@ -15,3 +15,8 @@ def data_folder() -> Path:
 def jars_folder() -> Path:
     """The downloaded Java archives: beside the data, because throw-away stacks share them."""
     return data_folder() / "jars"
+
+
+def called_from(path: str) -> Path:
+    """A path as the caller meant it: relative to the folder where the command was typed."""
+    return Path(os.environ.get("PENSTOCK_CALLED_FROM", "."), path).resolve()

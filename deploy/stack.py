@@ -7,6 +7,7 @@ From a terminal it lives in a process of its own: deploy/supervisor.py.
 import fcntl
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -31,24 +32,41 @@ class StackError(RuntimeError):
     """The stack could not be started, or one of its servers ended by itself."""
 
 
+@dataclass(frozen=True)
+class External:
+    """Existing servers to use instead of starting our own; an empty address means that we start one."""
+
+    kafka_bootstrap: str = ""
+    nats_url: str = ""
+
+    @classmethod
+    def named_in(cls, environ: Mapping[str, str] = os.environ) -> "External":
+        """The servers that the environment names."""
+        return cls(environ.get("KAFKA_BOOTSTRAP", ""), environ.get("NATS_URL", ""))
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to start."""
+        return bool(self.kafka_bootstrap and self.nats_url)
+
+
 class Stack:
     """Kafka and NATS with their data in one folder; either is skipped where an address of an existing one is given."""
 
     def __init__(
         self,
         data: Path,
-        kafka_bootstrap: str = "",
-        nats_url: str = "",
+        external: External = External(),
         preferred_ports: Mapping[str, int] | None = None,
         say: Progress = lambda _: None,
         jars: Path | None = None,
     ) -> None:
         self.data = data
-        self.kafka_bootstrap = kafka_bootstrap
-        self.nats_url = nats_url
+        self.kafka_bootstrap = external.kafka_bootstrap
+        self.nats_url = external.nats_url
         self.services: dict[str, Service] = {}
         self._ports = {"kafka": KAFKA_PORT, "nats": NATS_PORT, **(preferred_ports or {})}
-        self._external = {"kafka": bool(kafka_bootstrap), "nats": bool(nats_url)}
+        self._own = [name for name, at in (("nats", self.nats_url), ("kafka", self.kafka_bootstrap)) if not at]
         self._say = say
         self._jars = jars or jars_folder()
         self._lock: IO[str] | None = None
@@ -57,10 +75,9 @@ class Stack:
         """Start both servers side by side and wait until both answer."""
         self._take_lock()
         try:
-            for name in ("nats", "kafka"):
-                if not self._external[name]:
-                    self.services[name] = self._make(name).start()
-            for name in list(self.services):
+            for name in self._own:
+                self.services[name] = self._make(name).start()
+            for name in self._own:
                 self._await(name)
         except BaseException:
             self.stop()
@@ -132,8 +149,3 @@ def _settle(service: Service) -> None:
             f"{service.name} did not answer on port {service.port} within {START_TIMEOUT_S:g} s; "
             f"its last lines in {service.log_path}:\n{service.last_lines()}"
         ) from None
-
-
-def external_servers(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Existing servers named in the environment, as arguments of `Stack`."""
-    return {"kafka_bootstrap": environ.get("KAFKA_BOOTSTRAP", ""), "nats_url": environ.get("NATS_URL", "")}

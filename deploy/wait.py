@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], timeout_s: float, what: str, every_s: float = 0.05) -> T:
+def until(condition: Callable[[], T | None], timeout_s: float, what: str, every_s: float = 0.05) -> T:
     """The first truthy result of `condition`; TimeoutError naming `what` after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not (result := condition()):

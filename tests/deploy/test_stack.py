@@ -7,7 +7,7 @@ import pytest
 
 from deploy import kafka as kafka_server
 from deploy import nats as nats_server
-from deploy.stack import Stack, StackError
+from deploy.stack import External, Stack, StackError
 
 
 def test_both_servers_answer(stack: Stack) -> None:
@@ -24,12 +24,12 @@ def test_a_second_stack_on_the_same_folder_is_refused(stack: Stack) -> None:
 def test_a_taken_port_is_stepped_around(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
-        with Stack(tmp_path, kafka_bootstrap="broker.example:9092", preferred_ports={"nats": taken}) as stack:
+        with Stack(tmp_path, External("broker.example:9092"), preferred_ports={"nats": taken}) as stack:
             assert stack.services["nats"].port != taken
             assert nats_server.answers(stack.nats_url)
 
 
 def test_existing_servers_are_used_and_none_are_started(tmp_path: Path) -> None:
-    with Stack(tmp_path, kafka_bootstrap="broker.example:9092", nats_url="nats://nats.example:4222") as stack:
+    with Stack(tmp_path, External("broker.example:9092", "nats://nats.example:4222")) as stack:
         assert not stack.services
         assert stack.environment == {"KAFKA_BOOTSTRAP": "broker.example:9092", "NATS_URL": "nats://nats.example:4222"}
