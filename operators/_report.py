@@ -1,0 +1,119 @@
+"""Report by exception: which values of an item are published and which say nothing new.
+
+`unchanged`: the same value and status again, and no new measurement: of an event always, of a sample when it was polled
+(no device time, or the same one). `deadband`: a sample nearer to the last published value than its deadband (a change
+of exactly the deadband is published). `redelivered`: the very observation that is already known, delivered again after
+a reconnect. A changed status, the first value, and the first after an outage are always published, and a value
+received a heartbeat or more after the last published one.
+"""
+
+from typing import Final, Literal
+
+from assets.definition import Item
+from assets.frame import Flag, Observation, Value
+from assets.reading import Reading
+from operators._convert import converter
+
+Rule = Literal["unchanged", "deadband", "redelivered"]
+
+_AGAIN: Final = int(Flag.INITIAL | Flag.REPLAYED | Flag.REDELIVERED)
+_INITIAL: Final = int(Flag.INITIAL)
+_KEYFRAME: Final = int(Flag.KEYFRAME)
+_CLOCK_SKEW: Final = int(Flag.CLOCK_SKEW)
+_ABOUT_THE_VALUE: Final = int(Flag.CLOCK_SKEW | Flag.SUBSTITUTED)
+_ROUNDING: Final = 1 - 1e-9  # 80.1 - 80.0 is a little less than 0.1
+
+
+class Channel:
+    """One item of one asset as one source tells it: what was last known and last published of it."""
+
+    __slots__ = (
+        "_at",
+        "_convert",
+        "_deadband",
+        "_event",
+        "_heartbeat",
+        "_known",
+        "asset",
+        "name",
+        "outage",
+        "published",
+    )
+
+    def __init__(self, asset: str, name: str, item: Item) -> None:
+        self.asset = asset
+        self.name = name
+        self.published: Observation | None = None
+        self.outage = False
+        """Values were missed: the next one counts, whether changed or not."""
+        self._at = 0
+        self._known: tuple[Value, int, int | None] = (None, 0, None)
+        self._convert = converter(item)
+        self._event = item.category != "SAMPLE"
+        self._deadband = (item.deadband or 0.0) * _ROUNDING if item.counter is None else 0.0
+        self._heartbeat = item.heartbeat
+
+    def take(self, reading: Reading, received: int, latest: int) -> Observation | Rule:
+        """The observation to publish, or the rule by which there is none; raises `Refused`.
+
+        A source time after `latest` is not believed (flag clock_skew).
+        """
+        value, status, flags = self._convert(reading.value, reading.status)
+        time = reading.source_time
+        flags |= reading.flags
+        last = self.published
+        if last is not None:
+            rule = self._rule(value, status, time, flags, received, last)
+            if rule is not None:
+                self._known = value, status, time
+                return rule
+            if self.outage and _same(value, last.value) and status == last.status:
+                flags |= _INITIAL
+        if time is not None and time > latest:
+            flags |= _CLOCK_SKEW
+        self.published = observation = Observation(self.name, value, status, time, flags)
+        self._known = value, status, time
+        self._at = received
+        self.outage = False
+        return observation
+
+    def _rule(
+        self, value: Value, status: int, time: int | None, flags: int, received: int, last: Observation
+    ) -> Rule | None:
+        known_value, known_status, known_time = self._known
+        again = time is None or time == known_time
+        if flags & _AGAIN and again and time is not None and status == known_status and _same(value, known_value):
+            return "redelivered"
+        if self.outage or status != last.status:
+            return None
+        if self._heartbeat is not None and received - self._at >= self._heartbeat:
+            return None
+        if (self._event or again or value is None) and _same(value, last.value):
+            return "unchanged"
+        if self._deadband and _near(value, last.value, self._deadband):
+            return "deadband"
+        return None
+
+    def seed(self, last: Observation) -> None:
+        """Take over what an earlier run published last; the next value counts as the first after an outage."""
+        self.published = last
+        self._known = last.value, last.status, last.source_time
+        self._at = last.time
+        self.outage = True
+
+    def key(self) -> Observation | None:
+        """The last published value again, for a key frame."""
+        last = self.published
+        if last is None:
+            return None
+        return Observation(
+            self.name, last.value, last.status, last.source_time, last.flags & _ABOUT_THE_VALUE | _KEYFRAME
+        )
+
+
+def _same(value: Value, other: Value) -> bool:
+    return value == other and type(value) is type(other)  # 1, 1.0 and true are different values
+
+
+def _near(value: Value, other: Value, deadband: float) -> bool:
+    return isinstance(value, int | float) and isinstance(other, int | float) and abs(value - other) < deadband

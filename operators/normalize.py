@@ -1,0 +1,259 @@
+"""Readings become observations: addresses become assets and items, raw values get their meaning, repetitions go.
+
+One `Normalizer` per source. Nothing is lost silently: every pair of a reading and an item bound to its address (and
+every reading of an unknown address) is counted once as received, and once as published, suppressed or rejected. What
+the gateway itself says (items beginning with `_`, key frames) is not counted.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import bytewax.operators as op
+import msgspec
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream, StatefulBatchLogic
+
+from assets.batch import Rejected, stream_key
+from assets.definition import Item
+from assets.frame import VERSION, Frame, Observation, SourceAccount, Value
+from assets.reading import Gap, Link, Mark, Message, Reading, Readings
+from assets.stream import AVAILABILITY, AVAILABLE, GAP, UNAVAILABLE
+from operators._convert import Refused
+from operators._key_frames import KeyFrames
+from operators._report import Channel
+
+KEY_FRAME_INTERVAL_US: Final = 3_600_000_000
+MAX_SKEW_US: Final = 5_000_000
+SNAPSHOT: Final = b"normalize 1"
+"""Nothing is kept in the recovery store: a device cannot be rewound, and a new run begins with key frames."""
+NEVER: Final = -(1 << 63)
+
+
+class Binding(Protocol):
+    """An item of an asset that is read at some address."""
+
+    @property
+    def asset(self) -> str:
+        """The asset's id."""
+
+    @property
+    def name(self) -> str:
+        """The item's name."""
+
+    @property
+    def item(self) -> Item:
+        """What the item means."""
+
+
+class Accounted(msgspec.Struct, gc=False):
+    """The account of a source at an instant (us): all frames of what it counts as published precede it."""
+
+    source: str
+    at: int
+    account: SourceAccount
+    last: bool = False
+
+
+Said = Frame | Accounted
+"""What the ingest flow hands on before it has a sequence: frames have neither gateway, run, seq nor model yet."""
+
+
+class Normalizer:
+    """The meaning of one source's messages; plain Python, driven by the instants in them."""
+
+    def __init__(
+        self,
+        source: str,
+        bindings: Mapping[str, Sequence[Binding]],
+        *,
+        max_skew_us: int = MAX_SKEW_US,
+        key_frame_us: int = KEY_FRAME_INTERVAL_US,
+        run: int = 0,
+    ) -> None:
+        self._source = source
+        self._run = run
+        self._max_skew_us = max_skew_us
+        self._channels: dict[str, list[Channel]] = {}
+        self._assets: dict[str, KeyFrames] = {}
+        for address, bound in bindings.items():
+            for binding in bound:
+                self._bind(address, binding, key_frame_us)
+        self._now = 0
+        self._previous_mark: int | None = None
+        self._received = self._published = 0
+        self._suppressed: dict[str, int] = {}
+        self._refused: dict[str, int] = {}
+        self._out: list[Said] = []
+        self._rejected: list[Rejected] = []
+
+    def _bind(self, address: str, binding: Binding, key_frame_us: int) -> None:
+        channel = Channel(binding.asset, binding.name, binding.item)
+        self._channels.setdefault(address, []).append(channel)
+        if binding.asset not in self._assets:
+            self._assets[binding.asset] = KeyFrames(binding.asset, key_frame_us)
+        self._assets[binding.asset].channels.append(channel)
+
+    def seed(self, last: Mapping[tuple[str, str], Observation], mark: int | None = None) -> None:
+        """Take over what an earlier run published last, by (asset, item), and the last mark it had.
+
+        An observation's `time` is its event time. From `mark` until the first message there will be a `_gap`.
+        """
+        for asset in self._assets.values():
+            for channel in asset.channels:
+                if (observation := last.get((asset.asset, channel.name))) is not None:
+                    channel.seed(observation)
+        self._previous_mark = mark
+
+    def take(self, messages: Iterable[Message]) -> tuple[list[Said], list[Rejected]]:
+        """Handle messages in order; returns what they say of assets, and what cannot be used."""
+        for message in messages:
+            if isinstance(message, Readings):
+                self._readings(message)
+            elif isinstance(message, Mark):
+                self._mark(message)
+            elif isinstance(message, Link):
+                self._link(message)
+            else:
+                self._gap(message)
+        out, self._out = self._out, []
+        rejected, self._rejected = self._rejected, []
+        return out, rejected
+
+    def _readings(self, message: Readings) -> None:
+        received, clock, skew = message.received, message.clock, self._max_skew_us
+        self._moved(received)
+        believed = clock is None or abs(clock - received) <= skew
+        latest = received + skew if believed else NEVER
+        channels, suppressed = self._channels, self._suppressed
+        told: dict[str, list[Observation]] = {}
+        for reading in message.readings:
+            bound = channels.get(reading.address)
+            if bound is None:
+                self._reject(message, reading, "unknown_item", f'no item has the address "{reading.address}"')
+                continue
+            for channel in bound:
+                try:
+                    taken = channel.take(reading, received, latest)
+                except Refused as refused:
+                    what = f'item "{channel.name}" of asset "{channel.asset}"'
+                    self._reject(message, reading, refused.reason, f"{what}: {refused}")
+                    continue
+                if isinstance(taken, str):
+                    suppressed[taken] = suppressed.get(taken, 0) + 1
+                elif (observations := told.get(channel.asset)) is not None:
+                    observations.append(taken)
+                else:
+                    told[channel.asset] = [taken]
+            self._received += len(bound)
+        for asset, observations in told.items():
+            self._published += len(observations)
+            self._say(asset, received, observations)
+
+    def _reject(self, message: Readings, reading: Reading, reason: str, detail: str) -> None:
+        if reason == "unknown_item":
+            self._received += 1
+        self._refused[reason] = self._refused.get(reason, 0) + 1
+        raw = _raw(Readings(message.received, [reading], message.clock))
+        origin = f"{self._source}/{reading.address}/{self._run}/{sum(self._refused.values())}"
+        self._rejected.append(Rejected(raw, reason, detail, origin, 0, self._source.encode()))
+
+    def _link(self, link: Link) -> None:
+        self._moved(link.at)
+        for asset in self._assets.values():
+            asset.availability = AVAILABLE if link.available else UNAVAILABLE
+            self._say(asset.asset, link.at, [Observation(AVAILABILITY, asset.availability)])
+            if not link.available:
+                for channel in asset.channels:
+                    channel.outage = True
+
+    def _gap(self, gap: Gap) -> None:
+        """A gap is said when it is known, which may be after its end."""
+        self._now = at = max(self._now, gap.end)
+        addresses = set(gap.addresses)
+        missed = {id(c) for address in addresses for c in self._channels.get(address, ())}
+        concerned = []
+        for asset in self._assets.values():
+            channels = [c for c in asset.channels if not addresses or id(c) in missed]
+            if channels:
+                concerned.append((asset.asset, channels))
+        for name, channels in concerned:
+            for channel in channels:
+                channel.outage = True
+            lost = gap.lost if len(concerned) == 1 or gap.lost == 0 else None  # whose values they were is not known
+            items: Value = [channel.name for channel in channels]
+            value: Value = {"items": items, "from": gap.start, "to": gap.end, "reason": gap.reason, "lost": lost}
+            self._say(name, at, [Observation(GAP, value)])
+
+    def _mark(self, mark: Mark) -> None:
+        self._now = max(self._now, mark.at)
+        for asset in self._assets.values():
+            if asset.key_due(mark.at):
+                self._say(asset.asset, mark.at, asset.key())
+        account = SourceAccount(
+            mark.at if mark.proved else None,
+            self._received,
+            self._published,
+            dict(self._suppressed),
+            dict(self._refused),
+            mark.lost,
+        )
+        self._out.append(Accounted(self._source, mark.at, account, getattr(mark, "last", False)))
+
+    def _moved(self, at: int) -> None:
+        """The first sign of the device in this run ends the gap that the end of the last run began."""
+        self._now = max(self._now, at)
+        if self._previous_mark is not None:
+            start, self._previous_mark = self._previous_mark, None
+            self._gap(Gap([], start, at, "the gateway was not running"))
+
+    def _say(self, asset: str, received: int, observations: list[Observation]) -> None:
+        self._out.append(Frame(VERSION, asset, self._source, "", 0, 0, received, "", observations))
+
+
+def _raw(readings: Readings) -> bytes:
+    """The reading as JSON, with all it takes to normalize it again."""
+    try:
+        return msgspec.json.encode(readings)
+    except (ValueError, TypeError, OverflowError, RecursionError):  # what JSON cannot hold is the reason of some
+        return ascii(readings).encode()
+
+
+class _Step(StatefulBatchLogic[tuple[str, list[Message]], tuple[list[Said], list[Rejected]], bytes]):
+    """The engine's side: one source; a batch bears its name because the engine does not tell a step its key."""
+
+    def __init__(self, normalizers: Mapping[str, Callable[[], Normalizer]]) -> None:
+        self._normalizers = normalizers
+        self._normalizer: Normalizer | None = None
+
+    def on_batch(
+        self, values: list[tuple[str, list[Message]]]
+    ) -> tuple[Iterable[tuple[list[Said], list[Rejected]]], bool]:
+        if self._normalizer is None:
+            self._normalizer = self._normalizers[values[0][0]]()
+        return [self._normalizer.take(messages) for _, messages in values], StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> bytes:
+        return SNAPSHOT
+
+
+@dataclass(frozen=True)
+class Normalized:
+    """Frames and accounts, keyed by source; and what could not be used, keyed for the dead letters."""
+
+    oks: KeyedStream[list[Said]]
+    errs: KeyedStream[list[Rejected]]
+
+
+@operator
+def normalize(
+    step_id: str,  # noqa: ARG001 - the engine takes it
+    up: KeyedStream[list[Message]],
+    normalizers: Mapping[str, Callable[[], Normalizer]],
+) -> Normalized:
+    """Normalize the messages of sources; the key is the source's name, `normalizers` has a maker for each."""
+    named = op.map("named", up, lambda keyed: (keyed[0], keyed))
+    both = op.stateful_batch("sources", named, lambda _saved: _Step(normalizers))
+    oks = op.filter_map_value("oks", both, lambda pair: pair[0] or None)
+    errs = op.filter_map_value("errs", both, lambda pair: pair[1] or None)
+    return Normalized(oks, op.map("dead-letters", errs, lambda keyed: (stream_key(0), keyed[1])))
