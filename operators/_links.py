@@ -1,0 +1,107 @@
+"""Which sources are alive, by stream time alone: a source that no tick names for its ttl counts as lost.
+
+The clock of a partition is the progress of its gateways, not their wall clocks: each gateway is aligned when first
+seen, so gateways whose clocks are hours apart do not harm each other's assets, and when all gateways are silent no
+time passes. A source's age is the partition's clock now minus the partition's clock where it was last named.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from assets.frame import Tick
+from assets.source import MIN_TTL_US
+
+MAX_STEP_US: Final = 5_000_000
+"""A gateway whose clock leaps (or that was stalled) is aligned anew instead of aging everybody else's sources."""
+
+
+class Gateway(msgspec.Struct):
+    """Where one gateway stands: its run, its own clock, and the partition's clock it is aligned to (us)."""
+
+    run: int
+    received: int
+    clock: int
+
+
+class LinkState(msgspec.Struct):
+    """One source: when it was last named (partition clock), its last mark (gateway clock), and whom it serves.
+
+    `assets` holds what the stream says of each asset's link (`_availability`).
+    """
+
+    ttl: int = MIN_TTL_US
+    seen: int = 0
+    mark: int = 0
+    silent: bool = False
+    assets: dict[str, bool] = {}
+
+
+class LinkChange(msgspec.Struct):
+    """The link between an asset and a source changed at `at` (us, the gateway's clock)."""
+
+    asset: str
+    source: str
+    available: bool
+    at: int
+
+
+class Links(msgspec.Struct):
+    """All links of one partition; plain state, kept in the operator's snapshot."""
+
+    clock: int = 0
+    gateways: dict[str, Gateway] = {}
+    sources: dict[str, LinkState] = {}
+
+    def source(self, name: str) -> LinkState:
+        """The state of a source; one never seen counts from now."""
+        state = self.sources.get(name)
+        if state is None:
+            state = self.sources[name] = LinkState(seen=self.clock)
+        return state
+
+    def said(self, asset: str, source: str, available: bool, at: int) -> Iterator[LinkChange]:
+        """The stream says `_availability` of an asset."""
+        state = self.source(source)
+        before = state.assets.get(asset)
+        state.assets[asset] = available
+        if available and state.silent:
+            yield from self._prove(source, at)
+        elif before is None or (before and not state.silent) != available:
+            yield LinkChange(asset, source, available, at)
+
+    def tick(self, tick: Tick) -> Iterator[LinkChange]:
+        """Move the clock, then say which links came back or fell silent."""
+        self._advance(tick)
+        for name, account in tick.sources.items():
+            if account.mark is not None:
+                yield from self._prove(name, account.mark)
+        yield from self._age()
+
+    def _advance(self, tick: Tick) -> None:
+        gateway = self.gateways.get(tick.gateway)
+        if gateway is None or gateway.run != tick.run:
+            self.gateways[tick.gateway] = Gateway(tick.run, tick.received, self.clock)
+            return
+        step, gateway.received = tick.received - gateway.received, tick.received
+        gateway.clock = self.clock if step > MAX_STEP_US else gateway.clock
+        gateway.clock += min(max(step, 0), MAX_STEP_US)
+        self.clock = max(self.clock, gateway.clock)
+
+    def _prove(self, name: str, mark: int) -> Iterator[LinkChange]:
+        state = self.source(name)
+        state.seen, state.mark = self.clock, max(state.mark, mark)
+        if state.silent:
+            state.silent = False
+            for asset, available in sorted(state.assets.items()):
+                if available:
+                    yield LinkChange(asset, name, True, mark)
+
+    def _age(self) -> Iterator[LinkChange]:
+        for name, state in sorted(self.sources.items()):
+            if not state.silent and self.clock - state.seen >= state.ttl:
+                state.silent = True
+                for asset, available in sorted(state.assets.items()):
+                    if available:
+                        yield LinkChange(asset, name, False, state.mark + state.ttl)

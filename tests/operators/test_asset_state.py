@@ -1,0 +1,142 @@
+"""`asset_state`: the same records give the same events, wherever the stream is cut; timers fire by stream time."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assets.frame import Flag, Frame, Observation, Tick, encode_event
+from operators.asset_logic import AssetLogic, Change, Changes
+from operators.asset_state import Assets, SnapshotError
+from operators.rules import KINDS, Rules
+from tests.streams import S, batch, cut, definition, frame, run, said, tick
+
+EVERYTHING = definition(
+    overheat={"rule": "alarm", "item": "temperature", "above": 90.0, "clear_below": 80.0, "on_delay": 3 * S},
+    running={"rule": "durations", "item": "state"},
+    availability={"rule": "availability"},
+)
+
+
+class Overheat(AssetLogic):
+    """The example of the design: a plain class, no engine."""
+
+    hot: bool = False
+
+    def on_observation(self, o: Observation) -> Iterator[Change]:
+        if o.item == "temperature" and isinstance(o.value, float) and (o.value > 90) != self.hot:
+            self.hot = not self.hot
+            yield Change("overheat", self.hot)
+
+
+class Watchdog(AssetLogic):
+    """Says so when no sample came for five seconds."""
+
+    def on_observation(self, o: Observation) -> Changes:
+        self.due = o.time + 5 * S
+        return None
+
+    def on_time(self, now: int) -> Iterator[Change]:
+        yield Change("quiet", True)
+
+
+def test_an_engineers_class_is_fed_and_its_changes_become_events() -> None:
+    event = run(Overheat, [frame(1, ("state", "Idle"), ("temperature", 95.0))])[0]
+    assert (event.asset, event.metric, event.value, event.time) == ("press-01", "overheat", True, 1 * S)
+    assert (event.basis, event.id, event.operator) == ((0, 0, 1), "0:0:1:overheat:0", "test")
+
+
+def test_a_timer_fires_before_the_event_that_is_later() -> None:
+    assert said(run(Watchdog, [frame(1, ("power", 1)), frame(10, ("power", 2))]), "quiet") == [(True, 6)]
+
+
+def test_a_timer_that_was_moved_fires_once() -> None:
+    records = [frame(1, ("_availability", "AVAILABLE")), *(frame(n, ("power", n)) for n in (1, 2, 3)), tick(60, "s")]
+    assert said(run(Watchdog, records), "quiet") == [(True, 8)]
+
+
+def test_timers_due_together_fire_by_deadline_then_asset() -> None:
+    assets = ["b", "a", "c"]
+    up: Records = [frame(0, ("_availability", "AVAILABLE"), asset=asset) for asset in assets]
+    samples = [frame(1 if asset == "c" else 2, ("power", 1), asset=asset) for asset in assets]
+    events = run(Watchdog, [*up, *samples, tick(60, "s")])
+    assert [event.asset for event in events] == ["c", "a", "b"]
+    assert [event.id for event in events] == ["0:6:0:quiet:0", "0:6:0:quiet:1", "0:6:0:quiet:2"]
+
+
+def test_repeated_values_move_no_time() -> None:
+    repeated = frame(60, ("power", 1, 0, 60, int(Flag.KEYFRAME)))
+    assert run(Watchdog, [frame(1, ("power", 1)), repeated]) == []
+
+
+def test_a_snapshot_of_another_version_is_refused() -> None:
+    saved = Assets(0, "overheat", Overheat).save().replace(b"\xa7version\x01", b"\xa7version\x09")
+    with pytest.raises(SnapshotError, match='snapshot of step "overheat" has version 9, this program reads 1'):
+        Assets(0, "overheat", Overheat).load(saved)
+
+
+def test_a_snapshot_of_another_logic_is_refused() -> None:
+    assets = Assets(0, "overheat", Overheat)
+    assets.batch(batch([frame(1, ("temperature", 95.0))]))
+    broken = assets.save().replace(b"\xa3hot\xc3", b"\xa3hot\x07")
+    with pytest.raises(SnapshotError, match="delete the recovery store of this flow"):
+        Assets(0, "overheat", Overheat).load(broken)
+
+
+Records = list[Frame | Tick]
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> Records:
+    """Random streams of two assets, two gateways: values, qualities, links, definitions, late and repeated values."""
+    records: Records = []
+    now = 0.0
+    for _ in range(draw(st.integers(1, 40))):
+        now += draw(st.sampled_from([0.0, 0.1, 1.0, 2.5, 7.0]))
+        asset = draw(st.sampled_from(["press-01", "press-02"]))
+        late = draw(st.sampled_from([0.0, 0.0, 3.0]))
+        flags = draw(st.sampled_from([0, 0, 0, int(Flag.INITIAL), int(Flag.KEYFRAME), int(Flag.CLOCK_SKEW)]))
+        status = draw(st.sampled_from([0, 0, 0, 0x408F0000, 0x80310000]))
+        at = max(now - late, 0)
+        match draw(st.integers(0, 6)):
+            case 0:
+                kept = draw(st.booleans())
+                records.append(frame(now, ("_model", (EVERYTHING if kept else definition()).value()), asset=asset))
+            case 1:
+                word = draw(st.sampled_from(["AVAILABLE", "UNAVAILABLE"]))
+                records.append(frame(now, ("_availability", word), asset=asset))
+            case 2 | 3:
+                records.append(tick(now, *draw(st.sampled_from([(), ("s",), ("s", "m")]))))
+            case 4:
+                state = draw(st.sampled_from(["Idle", "Execute", "Held"]))
+                records.append(frame(now, ("state", None if status >> 31 else state, status, at, flags), asset=asset))
+            case _:
+                value = draw(st.sampled_from([50.0, 85.0, 95.0]))
+                observed = ("temperature", None if status >> 31 else value, status, at, flags)
+                records.append(frame(now, observed, asset=asset))
+    head = [frame(0, ("_model", EVERYTHING.value()), ("_availability", "AVAILABLE"), asset=a) for a in ("press-01",)]
+    return [*head, *records]
+
+
+@given(streams(), st.lists(st.integers(0, 40)))
+def test_a_cut_anywhere_changes_nothing(records: Records, cuts: list[int]) -> None:
+    for logic in (Rules, Watchdog, Overheat):
+        whole = [encode_event(event) for event in run(logic, records)]
+        assert [encode_event(event) for event in cut(logic, records, [c for c in cuts if c < len(records)])] == whole
+
+
+@given(streams())
+def test_ids_are_unique_and_changes_of_a_metric_are_in_order(records: Records) -> None:
+    events = run(Rules, records)
+    assert len({event.id for event in events}) == len(events)
+    newest: dict[tuple[str, str], int] = {}
+    for event in events:
+        key = event.asset, event.metric
+        assert event.time >= newest.get(key, 0)
+        assert event.duration is None or event.duration >= 0
+        newest[key] = event.time
+
+
+def test_the_property_above_runs_every_rule_there_is() -> None:
+    assert {spec["rule"] for spec in EVERYTHING.derive.values()} == set(KINDS)

@@ -1,0 +1,71 @@
+"""Availability and the clock of a partition: who is lost, when, and by whose time."""
+
+from assets.frame import Frame, Tick
+from operators.rules import Rules
+from tests.streams import definition, frame, run, said, tick
+
+MODEL = definition(availability={"rule": "availability"}).value()
+HOUR = 3600.0
+
+
+def begin(at: float = 0, asset: str = "press-01", gateway: str = "gw-1", source: str = "s") -> Frame:
+    return frame(at, ("_model", MODEL), ("_availability", "AVAILABLE"), asset=asset, gateway=gateway, source=source)
+
+
+def ticks(start: float, end: float, source: str = "s", gateway: str = "gw-1", run: int = 1) -> list[Tick]:
+    """A tick each second."""
+    return [tick(start + n, source, gateway=gateway, run=run) for n in range(int(end - start))]
+
+
+def test_what_the_stream_says_is_what_is_derived() -> None:
+    lost = frame(30, ("_availability", "UNAVAILABLE"))
+    assert said(run(Rules, [begin(), lost]), "availability") == [("AVAILABLE", 0), ("UNAVAILABLE", 30)]
+
+
+def test_the_link_of_a_foreign_source_does_not_matter() -> None:
+    meter = frame(30, ("_availability", "UNAVAILABLE"), source="m")
+    assert said(run(Rules, [begin(), meter]), "availability") == [("AVAILABLE", 0)]
+
+
+def test_a_killed_gateway_is_noticed_while_another_one_lives() -> None:
+    events = run(Rules, [begin(), *ticks(0, 20), *ticks(20, 40, "other", "gw-2")])
+    assert said(events, "availability") == [("AVAILABLE", 0), ("UNAVAILABLE", 29)]
+
+
+def test_when_all_gateways_are_dead_nothing_is_derived() -> None:
+    restarted = ticks(5 * HOUR, 5 * HOUR + 5, run=2)
+    events = run(Rules, [begin(), *ticks(0, 20), *restarted])
+    assert said(events, "availability") == [("AVAILABLE", 0)]
+
+
+def test_gateways_an_hour_apart_do_not_harm_each_other() -> None:
+    mixed = [t for pair in zip(ticks(0, 60), ticks(HOUR, HOUR + 60, "x", "gw-2"), strict=True) for t in pair]
+    assert said(run(Rules, [begin(), *mixed]), "availability") == [("AVAILABLE", 0)]
+
+
+def test_the_loss_of_the_gateway_ahead_does_not_stop_the_clock() -> None:
+    ahead = begin(HOUR, "press-02", "gw-2", "m")
+    both = [t for pair in zip(ticks(0, 20), ticks(HOUR, HOUR + 20, "s2", "gw-2"), strict=True) for t in pair]
+    events = run(Rules, [begin(), ahead, *both, *ticks(20, 40)])
+    assert said(events, "availability")[0] == ("AVAILABLE", 0)
+    assert "UNAVAILABLE" not in [value for value, _ in said(events, "availability")]
+
+
+def test_a_gateway_whose_clock_leaps_kills_nobody() -> None:
+    leap: list[Frame | Tick] = [begin(), *ticks(0, 5), *ticks(0, 5, "x", "gw-2"), tick(9 * HOUR, "x", gateway="gw-2")]
+    events = run(Rules, [*leap, *ticks(5, 9)])
+    assert said(events, "availability") == [("AVAILABLE", 0)]
+
+
+def test_a_silent_source_that_is_named_again_is_back_without_further_words() -> None:
+    gone = ticks(20, 40, "other", "gw-2")
+    events = run(Rules, [begin(), *ticks(0, 20), *gone, tick(41, "s")])
+    assert said(events, "availability") == [("AVAILABLE", 0), ("UNAVAILABLE", 29), ("AVAILABLE", 41)]
+
+
+def test_an_unproved_source_is_accounted_but_not_alive() -> None:
+    unproved = ticks(1, 30)
+    for t in unproved:
+        t.sources["s"].mark = None
+    events = run(Rules, [begin(), *unproved])
+    assert said(events, "availability") == [("AVAILABLE", 0), ("UNAVAILABLE", 10)]
