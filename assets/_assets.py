@@ -1,0 +1,165 @@
+"""Assets of the folder, each with its definition: all it can tell, where it is read and what is derived from it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from assets._expand import Entry, Expander
+from assets._folder import Folder
+from assets._problems import Path, suggestion
+from assets._rules import AVAILABILITY, Rule, RuleBook
+from assets._schema import AssetOptions
+from assets._types import AssetType, Fields, Types, check_rules, merge_items
+from assets._wording import check
+from assets.definition import Counter, Definition, Item, SourceModel
+from assets.source import SourceConfig
+
+Sources = Mapping[str, SourceConfig | None]
+"""All sources by name; None: with a problem."""
+
+
+class Assets:
+    """Turns entries of the folder into definitions."""
+
+    def __init__(self, folder: Folder, expander: Expander, book: RuleBook, types: Types, sources: Sources) -> None:
+        self._folder = folder
+        self._problems = folder.problems
+        self._expander = expander
+        self._book = book
+        self._types = types
+        self._sources = sources
+
+    def definition(self, entry: Entry) -> Definition | None:
+        """What the entry says, with all that its type says; None when there are problems."""
+        before = len(self._problems)
+        options = check(AssetOptions, entry.options, (entry.path,), self._folder)
+        if options is None:
+            return None
+        type_ = self._types.named(options.type, (*entry.path, "type"))
+        named = self._source(options.source, (*entry.path, "source"))
+        if type_ is None or not named:
+            return None
+        at = (entry.path, *type_.at)
+        fields = merge_items(self._folder, type_.items, options.items, at)
+        items = self._items(entry, options, fields, at)
+        rules = self._rules(options, type_, at)
+        for rule in rules.values():
+            self._book.watches(rule, items, fields)
+        return self._define(options, items, rules) if len(self._problems) == before else None
+
+    def _define(self, options: AssetOptions, items: dict[str, Item], rules: dict[str, Rule]) -> Definition:
+        ttls = {item.source: config.ttl_us for item in items.values() if (config := self._sources[item.source])}
+        return Definition(
+            type=options.type,
+            path=options.path,
+            source=options.source,
+            items=items,
+            sources={name: SourceModel(ttl) for name, ttl in ttls.items()},
+            derive={AVAILABILITY: {"rule": AVAILABILITY}, **{metric: rule.spec for metric, rule in rules.items()}},
+        )
+
+    def _rules(self, options: AssetOptions, type_: AssetType, at: tuple[Path, ...]) -> dict[str, Rule]:
+        if not options.derive:
+            return type_.rules
+        derive = self._book.merge(type_.derive, options.derive)
+        own = {metric: derive[metric] for metric in options.derive if metric in derive}
+        inherited = {metric: rule for metric, rule in type_.rules.items() if metric in derive and metric not in own}
+        return {**inherited, **check_rules(self._book, own, at)}
+
+    def _items(
+        self, entry: Entry, options: AssetOptions, fields: Mapping[str, Fields | None], at: tuple[Path, ...]
+    ) -> dict[str, Item]:
+        """The items that can be read; what keeps others from it becomes problems."""
+        found = {name: item for name, item in fields.items() if item is not None}
+        self._complete("source", entry, options.source, found)
+        self._complete("address", entry, options.address, found)
+        reader = _Addresses(self._folder, self._sources, entry, options.address)
+        items = {}
+        for name, written in found.items():
+            source = written.get("source") or options.source
+            template = written.get("address") or options.address
+            own = ((*owner, "items", name) for owner in at)
+            places = tuple(own)
+            if source is None or template is None or not self._named_by_item(written, places):
+                continue
+            where = self._folder.nearest(places, ("address",)) if written.get("address") else (*entry.path, "address")
+            if (address := reader.address(name, source, template, where)) is not None:
+                items[name] = _item(written, source, address)
+            self._former(name, written, fields, places)
+        reader.check_distinct()
+        return items
+
+    def _complete(self, option: str, entry: Entry, given: str | None, items: Mapping[str, Fields]) -> None:
+        without = [name for name, written in items.items() if not written.get(option)]
+        if given is None and without:
+            names = ", ".join(without[:3]) + (" and others" if len(without) > 3 else "")
+            self._problems.add((*entry.path, option), f"is required, because {names} have none of their own")
+
+    def _named_by_item(self, written: Fields, places: tuple[Path, ...]) -> bool:
+        named = written.get("source")
+        return named is None or self._source(named, self._folder.nearest(places, ("source",)))
+
+    def _source(self, name: str | None, path: Path) -> bool:
+        if name is None or name in self._sources:
+            return True
+        if "${" not in name:
+            self._problems.add(path, f'is "{name}"{suggestion(name, self._sources, "sources")}')
+        return False
+
+    def _former(self, name: str, written: Fields, fields: Mapping[str, Any], places: tuple[Path, ...]) -> None:
+        if (was := written.get("was")) and was in fields:
+            itself = "is the item's own name" if was == name else f'is "{was}", which is another item of this asset'
+            self._problems.add(self._folder.nearest(places, ("was",)), itself)
+
+
+class _Addresses:
+    """Fills the templates of one asset."""
+
+    def __init__(self, folder: Folder, sources: Sources, entry: Entry, template: str | None) -> None:
+        self._problems = folder.problems
+        self._sources = sources
+        self._entry = entry
+        self._template = template
+        self._failed: set[Path] = set()
+        self._without_item: list[str] = []
+
+    def address(self, item: str, source: str, template: str, where: Path) -> str | None:
+        """The address of an item; None when it has a problem."""
+        if "${" in template or where in self._failed:
+            return None
+        try:
+            address = _fill(template, item, self._entry)
+            if config := self._sources[source]:
+                config.check_address(address)
+        except ValueError as error:
+            self._failed.add(where)
+            self._problems.add(where, str(error))
+            return None
+        if template == self._template and "{item}" not in template and where[-2] == self._entry.path[-1]:
+            self._without_item.append(item)
+        return address
+
+    def check_distinct(self) -> None:
+        """A template that ignores the item gives one address to all: surely a slip."""
+        if len(self._without_item) > 1:
+            text = f"gives {len(self._without_item)} items the same address; put {{item}} into it"
+            self._problems.add((*self._entry.path, "address"), text)
+
+
+def _fill(template: str, item: str, entry: Entry) -> str:
+    if "{" not in template:
+        return template
+    filled = template.replace("{item}", item).replace("{asset}", entry.name)
+    if "{n}" in filled:
+        if entry.n is None:
+            raise ValueError("{n} is the number in a range of names; this name has none")
+        filled = filled.replace("{n}", entry.n)
+    return filled
+
+
+def _item(written: Fields, source: str, address: str) -> Item:
+    options = {**written, "source": source, "address": address}
+    if counter := written.get("counter"):
+        options["counter"] = Counter(**counter)
+    elif counter is not None:
+        options["counter"] = Counter()
+    return Item(**options)
