@@ -49,8 +49,9 @@ def make() -> None:
             return
         unfinished = VENV / UNFINISHED
         if not (VENV / "bin" / "python").exists() or unfinished.exists():
+            command = [supported_python(), "-m", "venv", "--clear", str(VENV)]
             _say("making the environment .venv")
-            _run([supported_python(), "-m", "venv", "--clear", str(VENV)])
+            _run(command)
         unfinished.touch()
         _install()
         (VENV / STAMP).write_text(_lock_hash())
