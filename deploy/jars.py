@@ -24,6 +24,7 @@ ENDPOINT = "+".join(
     )
 )
 LOCK_PATH = Path(__file__).with_name("kafka.lock")
+TELL_EVERY = 5
 _RESOLVE = "import sys, jgo; jgo.build(sys.argv[1], cache_dir=sys.argv[2])"
 
 Progress = Callable[[str], None]
@@ -75,11 +76,16 @@ def _resolve(work: Path, say: Progress) -> list[Path]:
     total = len(locked_hashes()) if LOCK_PATH.exists() else 0
     command = [sys.executable, "-c", _RESOLVE, ENDPOINT, str(work / "envs")]
     env = {**os.environ, "M2_REPO": str(work / "m2"), "HOME": str(work)}
+    say(f"downloading Apache Kafka {VERSION} from Maven Central")
+    told = 0
     with (work / "resolve.log").open("w+b") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
         try:
             while (code := _exit_code(process)) is None:
-                say(f"downloading Apache Kafka {VERSION}: {sum(1 for _ in work.glob('m2/**/*.jar'))}/{total} archives")
+                arrived = sum(1 for _ in work.glob("m2/**/*.jar"))
+                if arrived >= told + TELL_EVERY:
+                    say(f"downloading Apache Kafka {VERSION}: {arrived}/{total} archives")
+                    told = arrived
         finally:
             process.kill()
         if code != 0:
