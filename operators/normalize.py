@@ -212,11 +212,13 @@ class Normalizer:
 
 
 def _raw(readings: Readings) -> bytes:
-    """The reading as JSON, with all it takes to normalize it again."""
-    try:
-        return msgspec.json.encode(readings)
-    except (ValueError, TypeError, OverflowError, RecursionError):  # what JSON cannot hold is the reason of some
-        return ascii(readings).encode()
+    """The reading as JSON, with all it takes to normalize it again; else as close to it as can be written."""
+    for write in (msgspec.json.encode, lambda all_of_it: ascii(all_of_it).encode()):
+        try:
+            return write(readings)
+        except (ValueError, TypeError, OverflowError, RecursionError):  # what JSON cannot hold is the reason of some
+            continue
+    return readings.readings[0].address.encode(errors="replace")
 
 
 class _Step(StatefulBatchLogic[tuple[str, list[Message]], tuple[list[Said], list[Rejected]], bytes]):

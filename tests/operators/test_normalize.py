@@ -1,0 +1,429 @@
+"""Normalization: exact cases from tests/cases/normalize, frames, links, gaps, key frames, and the account."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assets import status as codes
+from assets.definition import Counter, Item
+from assets.frame import Flag, Frame, Observation, encode_frame
+from assets.reading import Gap, Link, Mark, Message, Reading, Readings
+from operators.normalize import Accounted, Normalizer, Said
+
+S = 1_000_000
+H = 3600 * S
+NOON = 1_763_640_000 * S
+CASES = Path(__file__).parents[1] / "cases" / "normalize"
+STATUS = {name: code for code, name in codes.NAMES.items()}
+SKEWED = int(Flag.CLOCK_SKEW)
+KEY = int(Flag.KEYFRAME)
+
+
+@dataclass(frozen=True)
+class Bound:
+    asset: str
+    name: str
+    item: Item
+
+
+def item(**options: Any) -> Item:
+    return msgspec.convert({"source": "forming", "address": "a", **options}, Item)
+
+
+def single(**options: Any) -> Normalizer:
+    """A source with one item `x` of the asset `press-01` at the address `a`."""
+    return Normalizer("forming", {"a": [Bound("press-01", "x", item(**options))]}, max_skew_us=5 * S)
+
+
+def frames(said: list[Said]) -> list[Frame]:
+    return [thing for thing in said if isinstance(thing, Frame)]
+
+
+def accounts(said: list[Said]) -> list[Accounted]:
+    return [thing for thing in said if isinstance(thing, Accounted)]
+
+
+def observations(said: list[Said]) -> list[Observation]:
+    """What the device said: without what the gateway says of itself."""
+    return [o for frame in frames(said) for o in frame.observations if not o.item.startswith("_") and not o.flags & KEY]
+
+
+def frame(asset: str, received: int, *told: Observation) -> Frame:
+    return Frame(1, asset, "forming", "", 0, 0, received, "", list(told))
+
+
+def readings(received: int, *told: Reading, clock: int | None = None) -> Readings:
+    return Readings(received, list(told), clock)
+
+
+def cases() -> Iterator[Any]:
+    for path in sorted(CASES.glob("*.yaml")):
+        for case in yaml.safe_load(path.read_text()):
+            yield pytest.param(case, id=f"{path.stem}: {case['name']}")
+
+
+def messages_of(case: dict[str, Any]) -> Iterator[Message]:
+    for second, told in enumerate(case["readings"]):
+        at = NOON + second * S
+        if told == "lost":
+            yield Link(at, False, "no reply within 2 s")
+            yield Link(at + 1, True)
+        elif told == "gap":
+            yield Gap(["a"], at - S, at, "queue overflow")
+        else:
+            value, *rest = told
+            if rest:
+                rest[0] = STATUS[rest[0]]
+            yield readings(at, Reading("a", value, *rest))
+
+
+@pytest.mark.parametrize("case", list(cases()))
+def test_case(case: dict[str, Any]) -> None:
+    normalizer = single(**case["item"])
+    said, rejected = normalizer.take(messages_of(case))
+    seen = [[o.value, codes.name(o.status), o.source_time, o.flags] for o in observations(said)]
+    expected = [[*told, *["Good", None, 0][len(told) - 1 :]] for told in case["published"]]
+    assert repr(seen) == repr(expected)  # 1 and 1.0 differ
+
+    (account,) = accounts(normalizer.take([Mark(NOON, True, 0)])[0])
+    assert account.account.suppressed == case.get("suppressed", {})
+    assert account.account.rejected == case.get("rejected", {})
+    assert len(rejected) == sum(case.get("rejected", {}).values())
+
+
+def test_what_was_read_together_of_one_asset_is_one_frame() -> None:
+    bindings = {
+        "1": [Bound("press-01", "temperature", item())],
+        "2": [Bound("press-02", "temperature", item())],
+        "3": [Bound("press-01", "force", item())],
+    }
+    message = readings(NOON, Reading("1", 80, 0, NOON - 7), Reading("2", 70), Reading("3", 5), Reading("1", 81))
+    said, rejected = Normalizer("forming", bindings).take([message])
+    assert not rejected
+    assert said == [
+        frame(
+            "press-01",
+            NOON,
+            Observation("temperature", 80, 0, NOON - 7),
+            Observation("force", 5),
+            Observation("temperature", 81),
+        ),
+        frame("press-02", NOON, Observation("temperature", 70)),
+    ]
+
+
+def test_an_address_may_feed_items_of_several_assets_each_by_its_own_rules() -> None:
+    bindings = {"1": [Bound("oven-1", "ambient", item(scale=0.1)), Bound("oven-2", "ambient", item(deadband=5.0))]}
+    normalizer = Normalizer("forming", bindings)
+    said, _ = normalizer.take([readings(NOON, Reading("1", 200)), readings(NOON + S, Reading("1", 203))])
+    assert said == [
+        frame("oven-1", NOON, Observation("ambient", 20.0)),
+        frame("oven-2", NOON, Observation("ambient", 200)),
+        frame("oven-1", NOON + S, Observation("ambient", 20.3)),
+    ]
+    (accounted,) = accounts(normalizer.take([Mark(NOON + S, True, 2)])[0])
+    assert (accounted.account.received, accounted.account.published) == (4, 3)
+    assert accounted.account.suppressed == {"deadband": 1}
+
+
+def test_an_unknown_address_goes_to_the_dead_letters_with_all_it_takes_to_try_again() -> None:
+    said, (rejected,) = single().take([readings(NOON, Reading("b", 1.5, 0, NOON - 1), clock=NOON - 3)])
+    assert said == []
+    assert rejected.reason == "unknown_item"
+    assert rejected.detail == 'no item has the address "b"'
+    assert rejected.origin == "forming/b/0/1"
+    assert rejected.raw is not None
+    assert msgspec.json.decode(rejected.raw, type=Readings) == readings(
+        NOON, Reading("b", 1.5, 0, NOON - 1), clock=NOON - 3
+    )
+
+
+def test_what_an_item_cannot_hold_goes_to_the_dead_letters_as_the_device_said_it() -> None:
+    _, (rejected,) = single().take([readings(NOON, Reading("a", "eighty"))])
+    assert (rejected.reason, rejected.detail) == (
+        "wrong_type",
+        'item "x" of asset "press-01": expected a number; it is a text',
+    )
+    assert json.loads(rejected.raw or b"") == {
+        "received": NOON,
+        "readings": [["a", "eighty", 0, None, 0]],
+        "clock": None,
+    }
+
+
+@pytest.mark.parametrize("value", ["x" * 262_000, ["x" * 262_000], "\n" * 140_000])
+def test_a_value_that_fits_no_frame_is_rejected(value: Any) -> None:
+    said, (rejected,) = single(category="EVENT").take([readings(NOON, Reading("a", value))])
+    assert (said, rejected.reason) == ([], "too_large")
+
+
+def test_a_value_that_just_fits_a_frame_is_published() -> None:
+    said, rejected = single(category="EVENT").take([readings(NOON, Reading("a", "x" * 261_000))])
+    assert not rejected
+    assert len(encode_frame(frames(said)[0])) < 262_144
+
+
+@pytest.mark.parametrize(
+    "value", ["\ud800", object(), 10**5000, [10**5000], {1: {2}}], ids=lambda value: type(value).__name__
+)
+def test_values_that_nothing_can_carry_do_not_stop_the_flow(value: Any) -> None:
+    _, rejected = single(category="CONDITION").take([readings(NOON, Reading("a", value)), Mark(NOON, True, 1)])
+    assert all(letter.raw for letter in rejected)
+
+
+@pytest.mark.parametrize(
+    ("clock", "source_time", "skewed"),
+    [
+        (None, NOON, False),
+        (None, NOON + 5 * S, False),
+        (None, NOON + 5 * S + 1, True),
+        (None, NOON - 900 * H, False),  # old, and right
+        (NOON - 5 * S, NOON, False),
+        (NOON - 5 * S - 1, NOON, True),
+        (NOON + 3 * H, NOON - H, True),
+        (NOON, NOON + 6 * S, True),
+        (NOON + 3 * H, None, False),  # nothing to doubt
+    ],
+)
+def test_a_clock_too_far_from_the_gateways_is_flagged_and_its_time_kept(
+    clock: int | None, source_time: int | None, skewed: bool
+) -> None:
+    said, _ = single().take([readings(NOON, Reading("a", 1, 0, source_time, 1), clock=clock)])
+    assert observations(said) == [Observation("x", 1, 0, source_time, 1 | (SKEWED if skewed else 0))]
+
+
+def two_assets() -> Normalizer:
+    bindings = {
+        "1": [Bound("press-01", "temperature", item())],
+        "2": [Bound("press-01", "force", item())],
+        "3": [Bound("press-02", "temperature", item())],
+    }
+    return Normalizer("forming", bindings, key_frame_us=H)
+
+
+def test_a_link_is_told_for_every_asset_of_the_source() -> None:
+    said, _ = two_assets().take([Link(NOON, False, "refused"), Link(NOON + S, True)])
+    assert said == [
+        frame("press-01", NOON, Observation("_availability", "UNAVAILABLE")),
+        frame("press-02", NOON, Observation("_availability", "UNAVAILABLE")),
+        frame("press-01", NOON + S, Observation("_availability", "AVAILABLE")),
+        frame("press-02", NOON + S, Observation("_availability", "AVAILABLE")),
+    ]
+
+
+def gap_value(items: list[str], lost: int | None, reason: str = "no reply") -> dict[str, Any]:
+    return {"items": items, "from": NOON, "to": NOON + S, "reason": reason, "lost": lost}
+
+
+def test_a_gap_names_the_items_of_each_asset() -> None:
+    said, _ = two_assets().take([Gap(["2", "1"], NOON, NOON + S, "no reply", 7)])
+    assert said == [frame("press-01", NOON + S, Observation("_gap", gap_value(["temperature", "force"], 7)))]
+
+
+def test_a_gap_of_the_whole_source_does_not_know_whose_values_were_lost() -> None:
+    said, _ = two_assets().take([Gap([], NOON, NOON + S, "no reply", 7)])
+    assert said == [
+        frame("press-01", NOON + S, Observation("_gap", gap_value(["temperature", "force"], None))),
+        frame("press-02", NOON + S, Observation("_gap", gap_value(["temperature"], None))),
+    ]
+
+
+def test_a_gap_of_an_unknown_address_concerns_no_asset() -> None:
+    assert two_assets().take([Gap(["9"], NOON, NOON + S, "no reply", 7)]) == ([], [])
+
+
+def test_the_first_key_frame_comes_with_the_first_mark_after_the_first_value() -> None:
+    normalizer = two_assets()
+    mark = Mark(NOON, True, 0)
+    assert frames(normalizer.take([mark])[0]) == []
+    said, _ = normalizer.take([Link(NOON, True), readings(NOON, Reading("1", 80, 0, NOON - 9, 1))])
+    said, _ = normalizer.take([Mark(NOON + S, True, 0)])
+    assert frames(said) == [
+        frame(
+            "press-01",
+            NOON + S,
+            Observation("_model", None, 0, None, KEY),
+            Observation("_availability", "AVAILABLE", 0, None, KEY),
+            Observation("temperature", 80, 0, NOON - 9, KEY),
+        )
+    ]
+    assert isinstance(said[-1], Accounted)  # the mark promises that all before it precedes
+    assert frames(normalizer.take([Mark(NOON + 2 * S, True, 0)])[0]) == []
+
+
+def test_a_key_frame_repeats_what_was_published_and_keeps_the_doubt_about_its_clock() -> None:
+    normalizer = single(deadband=1.0)
+    told = [readings(NOON, Reading("a", 80, 0, NOON + H, int(Flag.OVERFLOW))), readings(NOON + S, Reading("a", 80.5))]
+    normalizer.take(told)
+    said, _ = normalizer.take([Mark(NOON + S, True, 2)])
+    assert frames(said)[0].observations[-1] == Observation("x", 80, 0, NOON + H, KEY | SKEWED)
+
+
+def test_key_frames_come_every_interval_at_an_instant_of_the_assets_own() -> None:
+    normalizer = two_assets()
+    normalizer.take([readings(NOON, Reading("1", 1), Reading("3", 1))])
+    at: dict[str, list[int]] = {"press-01": [], "press-02": []}
+    for second in range(0, 3 * 3600 + 1, 10):
+        for told in frames(normalizer.take([Mark(NOON + second * S, True, 2)])[0]):
+            at[told.asset].append(second)
+    assert at["press-01"][0] == at["press-02"][0] == 0
+    assert [b - a for a, b in zip(at["press-01"][1:], at["press-01"][2:], strict=False)] == [3600, 3600]
+    assert [len(seconds) for seconds in at.values()] == [4, 4]
+    assert at["press-01"][1] != at["press-02"][1]
+
+
+def test_an_asset_that_never_answered_still_gets_its_key_frames() -> None:
+    normalizer = two_assets()
+    normalizer.take([Link(NOON, False, "refused"), Mark(NOON, False, 0)])
+    told = frames(normalizer.take([Mark(NOON + H, False, 0)])[0])
+    assert [o.item for o in told[0].observations] == ["_model", "_availability"]
+
+
+def test_an_account_says_what_became_of_every_reading() -> None:
+    normalizer = two_assets()
+    normalizer.take([readings(NOON, Reading("1", 1), Reading("1", 1), Reading("9", 1), Reading("3", "x"))])
+    said, _ = normalizer.take([Mark(NOON, True, 4, 2), Mark(NOON + S, False, 4, 2)])
+    first, second = accounts(said)
+    assert msgspec.to_builtins(first) == {
+        "source": "forming",
+        "at": NOON,
+        "account": {
+            "mark": NOON,
+            "received": 4,
+            "published": 1,
+            "suppressed": {"unchanged": 1},
+            "rejected": {"unknown_item": 1, "wrong_type": 1},
+            "lost": 2,
+        },
+        "last": False,
+    }
+    assert second.account.mark is None  # not proved
+    normalizer.take([readings(NOON, Reading("1", 1))])
+    assert first.account.suppressed == {"unchanged": 1}  # an account is of its instant
+
+
+def test_a_new_run_goes_on_from_what_the_last_one_published() -> None:
+    normalizer = single(category="EVENT")
+    last = Observation("x", "open", 0, NOON - 50 * S, 0)
+    normalizer.seed({("press-01", "x"): last}, NOON - 20 * S)
+    told = [
+        readings(NOON, Reading("a", "open", 0, NOON - 50 * S, 1)),
+        readings(NOON + S, Reading("a", "shut", 0, NOON + S)),
+    ]
+    said, _ = normalizer.take([*told, Mark(NOON + S, True, 2)])
+    value = {"items": ["x"], "from": NOON - 20 * S, "to": NOON, "reason": "the gateway was not running", "lost": None}
+    assert frames(said)[:2] == [
+        frame("press-01", NOON, Observation("_gap", value)),
+        frame("press-01", NOON + S, Observation("x", "shut", 0, NOON + S, 0)),
+    ]
+    assert accounts(said)[0].account.suppressed == {"redelivered": 1}
+
+
+def test_a_poll_after_a_restart_is_a_new_sample() -> None:
+    normalizer = single()
+    normalizer.seed({("press-01", "x"): Observation("x", 5)})
+    said, _ = normalizer.take([readings(NOON, Reading("a", 5))])
+    assert observations(said) == [Observation("x", 5, 0, None, int(Flag.INITIAL))]
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(0, 20),
+    st.floats(),
+    st.sampled_from([1.0, 1.05, 1.5, 65535, "Execute", "x", "\ud800", [1, 2.5], {"a": None}]),
+    st.text(max_size=3),
+    st.lists(st.floats(), max_size=2),
+)
+STATUSES = st.sampled_from([codes.GOOD, codes.UNCERTAIN, codes.BAD_SENSOR_FAILURE, codes.BAD, 0xC0])
+TIMES = st.one_of(st.none(), st.integers(NOON - 3 * S, NOON + 12 * S))
+READINGS = st.builds(
+    Reading,
+    st.sampled_from(["n", "d", "c", "p", "e", "f", "?"]),
+    VALUES,
+    STATUSES,
+    TIMES,
+    st.sampled_from([0, 1, 4, 8, 32, 65, 125]),
+)
+INSTANTS = st.integers(NOON - S, NOON + 2 * H)
+MESSAGES = st.lists(
+    st.one_of(
+        st.builds(Readings, INSTANTS, st.lists(READINGS, max_size=4), st.one_of(st.none(), INSTANTS)),
+        st.builds(Link, INSTANTS, st.booleans()),
+        st.builds(Gap, st.lists(st.sampled_from(["n", "e", "?"])), INSTANTS, INSTANTS, st.just("r"), st.integers(0, 3)),
+        st.builds(Mark, INSTANTS, st.booleans(), st.just(0), st.integers(0, 9)),
+    ),
+    max_size=15,
+)
+
+
+def everything() -> Normalizer:
+    bindings = {
+        "n": [Bound("a-1", "n", item()), Bound("a-2", "n", item(scale=0.1, range=(0, 5), missing=(65535,)))],
+        "d": [Bound("a-1", "d", item(deadband=0.1, heartbeat=5 * S))],
+        "c": [Bound("a-1", "c", item(counter=Counter(65536), deadband=3.0))],
+        "p": [Bound("a-2", "p", item(category="EVENT", states="packml"))],
+        "e": [Bound("a-2", "e", item(category="EVENT", enum={"0": "no", "1": "yes"}))],
+        "f": [Bound("a-3", "f", item(category="CONDITION"))],
+    }
+    return Normalizer("forming", bindings, key_frame_us=H)
+
+
+@settings(max_examples=60, deadline=None)
+@given(MESSAGES)
+def test_nothing_is_lost_silently_at_any_mark(messages: list[Message]) -> None:
+    normalizer, published, dead = everything(), 0, 0
+    fan_out = {"n": 2}
+    received = 0
+    for message in messages:
+        said, rejected = normalizer.take([message])
+        published += len(observations(said))
+        dead += len(rejected)
+        if isinstance(message, Readings):
+            received += sum(fan_out.get(reading.address, 1) for reading in message.readings)
+        for accounted in accounts(said):
+            account = accounted.account
+            assert (account.received, account.published) == (received, published)
+            assert sum(account.rejected.values()) == dead
+            assert received == published + sum(account.suppressed.values()) + dead
+
+
+@settings(max_examples=60, deadline=None)
+@given(MESSAGES)
+def test_no_published_value_lies(messages: list[Message]) -> None:
+    said, _ = everything().take(messages)
+    for told in frames(said):
+        for o, written in zip(told.observations, json.loads(encode_frame(told))["observations"], strict=True):
+            assert not codes.is_bad(o.status) or o.value is None
+            assert repr(written) == repr([o.item, o.value, o.status, o.source_time, o.flags])  # no NaN, nothing changed
+
+
+@settings(max_examples=60, deadline=None)
+@given(MESSAGES, st.data())
+def test_how_messages_are_cut_into_batches_changes_nothing(messages: list[Message], data: st.DataObject) -> None:
+    whole, _ = everything().take(messages)
+    cut = data.draw(st.integers(0, len(messages)))
+    parted = everything()
+    parts = [*parted.take(messages[:cut])[0], *parted.take(messages[cut:])[0]]
+    assert repr(parts) == repr(whole)
+
+
+@settings(max_examples=60, deadline=None)
+@given(MESSAGES)
+def test_a_key_frame_is_the_fold_of_what_was_published(messages: list[Message]) -> None:
+    said, _ = everything().take(messages)
+    folded: dict[tuple[str, str], tuple[Any, ...]] = {}
+    for told in frames(said):
+        for o in told.observations:
+            if o.flags & KEY and o.item != "_model":
+                assert folded[told.asset, o.item] == (o.value, o.status, o.source_time)
+            folded[told.asset, o.item] = (o.value, o.status, o.source_time)
