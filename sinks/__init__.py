@@ -1,4 +1,4 @@
-"""Doors out: one file per system we write to, named after it.
+"""Doors out: one public file per system, each with its sinks.
 
-A sink may import assets, `bytewax.outputs` and one vendor client; it gives a record no meaning of its own.
+A sink knows one vendor client and no business meaning, and its docstring says what becomes of a record written twice.
 """

@@ -8,6 +8,7 @@ stop by itself: SIGTERM would kill at once, end-of-input would close what must s
 import signal
 import threading
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
 from bytewax.inputs import AbortExecution, StatefulSourcePartition
@@ -17,6 +18,11 @@ S = TypeVar("S")
 
 LONGEST_WAIT_MS: Final = 50
 """A worker's sources are all asked together: one that asks to be left alone for long would starve the others."""
+
+
+STOP_PATIENCE_S: Final = 1.5
+"""Without recovery the engine's epochs last 10 s: an input that has been quiet for this long after a stop was asked
+for ends by itself, which closes the epoch. Our operators do nothing at the end of input, so nothing is falsified."""
 
 
 class Stop:
@@ -64,6 +70,7 @@ class Partition(StatefulSourcePartition[X, S], Generic[X, S]):
         self.parked = False
         self._idle = timedelta(milliseconds=min(idle_ms, LONGEST_WAIT_MS))
         self._quiet = False
+        self._quiet_since = 0.0
         self._busy = False
         stop.join(self)
 
@@ -81,9 +88,12 @@ class Partition(StatefulSourcePartition[X, S], Generic[X, S]):
 
     def next_batch(self) -> list[X]:
         if self.stop.requested and self.drained():
-            self._quiet = True
+            if not self._quiet:
+                self._quiet, self._quiet_since = True, monotonic()
             if self.parked and self.stop.complete:
                 raise AbortExecution
+            if not self.parked and monotonic() - self._quiet_since > STOP_PATIENCE_S:
+                raise StopIteration
             return []
         items = self.read()
         self._busy = bool(items)

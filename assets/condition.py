@@ -1,0 +1,67 @@
+"""What is said about a server we depend on: its loss once, its return once, however often either is noticed."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PAUSE_S = 0.05
+"""Between two questions, so that an answer that comes at once (a refusal) is not asked for in a busy loop."""
+
+
+class Unavailable(RuntimeError):
+    """A server did not answer in time; nothing is lost, the next start goes on at the last snapshot."""
+
+
+class Refused(RuntimeError):
+    """Going on would lose or falsify data; the message says what to do."""
+
+
+class Condition:
+    """Whether a server can be reached; one log line per change."""
+
+    def __init__(self, log: logging.Logger, server: str) -> None:
+        self.server = server
+        self.away = False
+        self._log = log
+
+    def lost(self, reason: str) -> None:
+        """The server does not answer."""
+        if not self.away:
+            self.away = True
+            self._log.warning("%s is unreachable: %s; waiting for it", self.server, reason)
+
+    def back(self) -> None:
+        """The server answered."""
+        if self.away:
+            self.away = False
+            self._log.warning("%s answers again", self.server)
+
+    def wait_for(
+        self,
+        question: Callable[[], T],
+        reason: Callable[[Exception], str | None],
+        give_up: Callable[[], bool],
+        purpose: str,
+    ) -> T:
+        """Ask until there is an answer or `give_up`; `reason` tells an outage (its cause) from a defect (None).
+
+        An empty cause is a moment's weakness that is not worth a line in the log.
+        """
+        while True:
+            try:
+                answer = question()
+            except Exception as error:
+                why = reason(error)
+                if why is None:
+                    raise
+                if why:
+                    self.lost(why)
+                if give_up():
+                    raise Unavailable(f"could not {purpose}: {self.server} does not answer: {why or error}") from None
+                time.sleep(PAUSE_S)
+            else:
+                self.back()
+                return answer
