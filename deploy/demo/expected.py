@@ -27,6 +27,10 @@ BAD = 0x8000_0000
 LINK_FAULTS = frozenset({"restart", "no_reply", "dead_unit"})
 SETTLE_US = 15 * SECOND_US
 """How long after a lost link's return the gateway may still be finding it."""
+START_US = 3 * SECOND_US
+"""How long after its start the gateway may take to hear of everything once."""
+_ROUNDING = 1 - 1e-9
+"""80.1 - 80.0 is a little less than 0.1, and yet a change of 0.1."""
 
 Change = tuple[str, str, Any, int]
 """(asset, metric, value, at in us); the value is None where nobody knows it."""
@@ -54,18 +58,18 @@ def expected_changes(truth_lines: Iterable[str | truth.Line], since_us: int = 0,
     """
     lines = list(truth.parse(truth_lines))
     types = rules.load(plant)
-    end_us = max(line.get("at") or line.get("to") or line["from"] for line in lines)
-    changes = list(_availability(lines))
+    end_us = max(line["at"] for line in lines if "at" in line)
+    changes = list(_availability(lines, since_us))
     for (asset, item), told in _told(lines, since_us).items():
         changes += _derive(asset, item, told, types[asset.rsplit("-", 1)[0]], end_us)
     return sorted(changes, key=lambda change: (change[3], change[0], change[1]))
 
 
-def doubts(truth_lines: Iterable[str | truth.Line]) -> list[Doubt]:
-    """The spans in which the gateway's view counts, from the faults."""
+def doubts(truth_lines: Iterable[str | truth.Line], since_us: int = 0) -> list[Doubt]:
+    """The spans in which the gateway's view counts: its start (it listens from `since_us` on) and the faults."""
     lines = list(truth.parse(truth_lines))
     sources = _assets_by_source(lines)
-    found = []
+    found = [Doubt(asset, 0, since_us + START_US) for asset in sorted(set().union(*sources.values())) if since_us]
     for line in _finished_faults(lines):
         if line["fault"] in LINK_FAULTS:
             found += [Doubt(asset, line["from"], line["to"] + SETTLE_US) for asset in sources[line["target"]]]
@@ -125,31 +129,35 @@ def _with_deadband(told: list[Told], deadband: float) -> Iterator[Told]:
     """Report by exception: a value closer than the deadband to the last reported one is no news."""
     last: float | None = None
     for each in told:
-        if each.value is None or last is None or abs(each.value - last) >= deadband:
+        if each.value is None or last is None or abs(each.value - last) >= deadband * _ROUNDING:
             yield each
             last = each.value
 
 
 def _alarm(samples: Iterable[Told], alarm: Alarm, end_us: int) -> Iterator[tuple[str, int]]:
-    """ISA-18.2 with delays: a pending change keeps its deadline while wanted, a Bad value freezes and cancels it."""
-    active, due = False, None
+    """ISA-18.2 with delays: a pending change keeps its deadline while wanted, a Bad value freezes and cancels it.
+
+    Until the first good value nothing is known; one that is not beyond the limit says CLEAR at once.
+    """
+    active: bool | None = None
+    due: int | None = None
     for each in [*samples, Told(None, end_us)]:
         if due is not None and due <= each.at:
-            active = not active
-            yield (ACTIVE if active else CLEAR), due
-            due = None
-        if each.value is None:
-            due = None
-            continue
-        wanted = each.value > alarm.above if not active else not each.value < alarm.clear_below
-        if wanted == active:
+            active, changed_at, due = not active, due, None
+            yield (ACTIVE if active else CLEAR), changed_at
+        if each.value is None or (wanted := _wanted(alarm, bool(active), each.value)) is active:
             due = None
             continue
-        delay_us = alarm.on_delay_us if wanted else alarm.off_delay_us
-        due = due if due is not None else each.at + delay_us
-        if due == each.at:
+        delay_us = 0 if active is None and not wanted else alarm.on_delay_us if wanted else alarm.off_delay_us
+        if delay_us == 0:
             active, due = wanted, None
             yield (ACTIVE if active else CLEAR), each.at
+        elif due is None:
+            due = each.at + delay_us
+
+
+def _wanted(alarm: Alarm, active: bool, value: float) -> bool:
+    return not value < alarm.clear_below if active else value > alarm.above
 
 
 def _told(lines: list[truth.Line], since_us: int) -> dict[tuple[str, str], list[Told]]:
@@ -191,16 +199,16 @@ def _since(series: list[Told], since_us: int) -> list[Told]:
     return [*([Told(before[-1].value, since_us)] if before else []), *(each for each in series if each.at > since_us)]
 
 
-def _availability(lines: list[truth.Line]) -> Iterator[Change]:
+def _availability(lines: list[truth.Line], since_us: int) -> Iterator[Change]:
     """Whether the asset's own source is there; a meter's loss does not make a press unavailable."""
     main = {asset: source for source, assets in _assets_by_source(lines).items() for asset in sorted(assets)}
     main |= {line["asset"]: line["source"] for line in lines if line["kind"] == "served"}
-    start = lines[0]["at"]
+    start = max(since_us, lines[0]["at"])
     for asset in sorted(main):
         yield asset, AVAILABILITY, AVAILABLE, start
     for fault in _finished_faults(lines):
         for asset in (asset for asset in sorted(main) if main[asset] == fault["target"]):
-            if fault["fault"] in LINK_FAULTS:
+            if fault["fault"] in LINK_FAULTS and fault["to"] > start:
                 yield asset, AVAILABILITY, UNAVAILABLE, fault["from"]
                 yield asset, AVAILABILITY, AVAILABLE, fault["to"]
 

@@ -1,6 +1,7 @@
 """The running plant: each scan it lets the devices tell what is true, acts out the faults and writes the truth."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from deploy.demo import faults, registers, rules, site
@@ -24,7 +25,7 @@ def now_us() -> int:
 class Runner:
     """Four servers, one plant, one truth file in `folder`; `step` is called once per scan with the time since start."""
 
-    def __init__(self, seed: int, ports: list[int], folder: Path) -> None:
+    def __init__(self, seed: int, ports: list[int], folder: Path, clock: Callable[[], int] = now_us) -> None:
         self.plant = Plant(seed)
         self.rules = rules.load(site.PLANT)
         self.opcua = site.opcua_servers(self.plant, ports[:2])
@@ -32,6 +33,7 @@ class Runner:
         self.truth = Truth(folder / "truth.jsonl")
         self.start_us = 0
         self._seed = seed
+        self._clock = clock
         self._counters = Counters(self.plant)
         self._active: dict[Fault, int] = {}
         self._told: dict[Key, Served] = {}
@@ -45,7 +47,7 @@ class Runner:
             await opcua.start({})
         for modbus in self.modbus.values():
             await modbus.start()
-        self.start_us = now_us() // SCAN_US * SCAN_US
+        self.start_us = self._clock() // SCAN_US * SCAN_US
         self.truth.write("start", seed=self._seed, at=self.start_us, scan_us=SCAN_US)
         await self.step(0)
 
@@ -70,8 +72,8 @@ class Runner:
         for modbus in self.modbus.values():
             await modbus.stop()
         for fault, begun in self._active.items():
-            self._write_fault(fault, begun, now_us())
-        self.truth.write("end", at=now_us())
+            self._write_fault(fault, begun, self._clock())
+        self.truth.write("end", at=self._clock())
         self.truth.close()
 
     async def _serve(self, name: str, values: dict[Key, Served], time_us: int) -> None:
@@ -101,9 +103,9 @@ class Runner:
         active = faults.active(time_us)
         for fault in sorted(set(self._active) - active):
             await self._set(fault, False, values, time_us)
-            self._write_fault(fault, self._active.pop(fault), now_us())
+            self._write_fault(fault, self._active.pop(fault), self._clock())
         for fault in sorted(active - set(self._active)):
-            self._active[fault] = now_us()
+            self._active[fault] = self._clock()
             self._write_fault(fault, self._active[fault], None)
             await self._set(fault, True, values, time_us)
 
