@@ -25,6 +25,7 @@ MOST_READINGS: Final = 100_000
 ROOM_POLL_S: Final = 0.005
 IDLE_MS: Final = 5
 STOP_TIMEOUT_S: Final = 5.0
+"""How long a source may take to leave its device in good order, before the flow ends without it."""
 RESTART_DELAY_S: Final = 5.0
 
 
@@ -52,18 +53,21 @@ class Outlet:
         self.queue: collections.deque[Message] = collections.deque()
         self.received = 0
         self.lost = 0
-        self.waiting = 0
+        self._taken = 0
         self._most = most
         self._proved = False
         self._available: bool | None = None
 
-    def put(self, readings: Readings) -> None:
-        """Hand over what was read together; proves the link."""
-        n = len(readings.readings)
-        self.received += n
-        self.waiting += n
+    @property
+    def waiting(self) -> int:
+        """Readings the flow has not taken yet: each of the two counters has one writer, so no lock is needed."""
+        return self.received - self._taken
+
+    def put(self, readings: Readings, *, proved: bool = True) -> None:
+        """Hand over what was read together; proves the link, unless the gateway itself says what could not be read."""
+        self.received += len(readings.readings)
         self.queue.append(readings)
-        self._proved = True
+        self._proved = self._proved or proved
 
     async def room(self) -> None:
         """Wait until the flow has caught up; to be awaited before a device is asked for more."""
@@ -93,12 +97,8 @@ class Outlet:
 
     def take(self) -> list[Message]:
         """Everything handed over so far (called by the flow's thread)."""
-        taken: list[Message] = []
-        for _ in range(len(self.queue)):
-            message = self.queue.popleft()
-            if isinstance(message, Readings):
-                self.waiting -= len(message.readings)
-            taken.append(message)
+        taken = [self.queue.popleft() for _ in range(len(self.queue))]
+        self._taken += sum(len(message.readings) for message in taken if isinstance(message, Readings))
         return taken
 
 
@@ -113,6 +113,7 @@ class _DevicePartition(Partition[tuple[str, list[Message]], None]):
         self._source = source
         self._outlet = Outlet()
         self._ending = threading.Event()
+        self._deadline: float | None = None
         self._thread = threading.Thread(target=self._work, name=f"source-{source.name}", daemon=True)
         self._thread.start()
 
@@ -121,16 +122,24 @@ class _DevicePartition(Partition[tuple[str, list[Message]], None]):
         return [(self._source.name, taken)] if taken else []
 
     def drained(self) -> bool:
-        self._ending.set()
-        return not self._thread.is_alive() and not self._outlet.queue
+        self._end()
+        return not self._outlet.queue and (not self._thread.is_alive() or self._late())
 
     def position(self) -> None:
         return None
 
     def close(self) -> None:
-        self._ending.set()
+        self._end()
         self._thread.join(STOP_TIMEOUT_S)
         super().close()
+
+    def _end(self) -> None:
+        if not self._ending.is_set():
+            self._deadline = time.monotonic() + 2 * STOP_TIMEOUT_S
+            self._ending.set()
+
+    def _late(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
 
     def _work(self) -> None:
         try:
@@ -144,16 +153,20 @@ class _DevicePartition(Partition[tuple[str, list[Message]], None]):
         await asyncio.to_thread(self._ending.wait)
         for task in (reading, marking):
             task.cancel()
-        await asyncio.wait((reading, marking), timeout=STOP_TIMEOUT_S)
+        _, late = await asyncio.wait((reading, marking), timeout=STOP_TIMEOUT_S)
+        if late:
+            log.warning('source "%s" did not leave its device within %g s', self._source.name, STOP_TIMEOUT_S)
         self._outlet.mark()
 
     async def _keep_reading(self) -> None:
         while True:
             try:
                 await self._source.run(self._outlet)
+                reason = "it ended by itself"
             except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
                 log.exception('source "%s" failed; it starts again in %g s', self._source.name, RESTART_DELAY_S)
-                self._outlet.link(False, f"{type(error).__name__}: {error}")
+            self._outlet.link(False, reason)
             await asyncio.sleep(RESTART_DELAY_S)
 
     async def _mark(self) -> None:

@@ -1,0 +1,228 @@
+"""Modbus TCP: registers and bits of one unit, polled through pymodbus.
+
+Guarantee: every poll is a new sample, at most once; a change between two polls, or while the flow is down, is not
+seen. A value leaves only after the answer's transaction, unit, function and length were checked. All values of a
+cycle share one `received`; there is no device time. What could not be read is Bad, said once, and a gap on return.
+"""
+
+import asyncio
+import logging
+import re
+import struct
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pydantic import Field, field_validator
+
+from assets.duration import DurationUs, format_duration
+from assets.source import SourceConfig
+from assets.status import BAD_COMMUNICATION_ERROR, BAD_DECODING_ERROR, BAD_TIMEOUT
+from sources._devices import Outlet
+from sources._link import cause_of
+from sources._modbus_failures import Failure, Scope, refusal
+from sources._modbus_plan import BIT_TABLES, FUNCTIONS, Block, Hole, parse_address, parse_hole
+from sources._modbus_poll import Poll
+
+if TYPE_CHECKING:
+    from pymodbus.client import AsyncModbusTcpClient
+
+DEFAULT_PORT: Final = 502
+_ENDPOINT: Final = re.compile(r"tcp://(?P<host>\[[^\]]+\]|[^:/@\s]+)(?::(?P<port>\d{1,5}))?/?")
+_METHODS: Final = {
+    "coil": "read_coils",
+    "discrete": "read_discrete_inputs",
+    "holding": "read_holding_registers",
+    "input": "read_input_registers",
+}
+
+
+class Config(SourceConfig):
+    """One unit of a Modbus TCP device or gateway."""
+
+    protocol: Literal["modbus"] = "modbus"
+    """The protocol: the name of a file in sources/."""
+    endpoint: str
+    """Where the device listens: `tcp://HOST:PORT` (default port 502)."""
+    unit: int = Field(1, ge=0, le=255)
+    """Unit identifier behind this address; a device without a gateway usually wants 1, 0 or 255."""
+    poll: DurationUs = Field(1_000_000, gt=0)
+    """How often all addresses are read."""
+    timeout: DurationUs = Field(500_000, gt=0)
+    """How long an answer may take."""
+    retries: int = Field(1, ge=0, le=10)
+    """How often an unanswered request is repeated before the cycle counts as failed."""
+    max_registers: int = Field(125, ge=4, le=125)
+    """The most registers one request may ask for."""
+    max_bits: int = Field(2000, ge=1, le=2000)
+    """The most coils or discrete inputs one request may ask for."""
+    fill_gap: int = Field(12, ge=0, le=124)
+    """How many unused addresses a request may span to save another request."""
+    holes: tuple[str, ...] = ()
+    """Addresses that must never be asked for, such as `holding:40-49`."""
+    demote_after: int = Field(3, ge=1)
+    """After how many failed cycles in a row the unit counts as lost and is only probed."""
+    probe_min: DurationUs = Field(5_000_000, gt=0)
+    """The first wait between probes of a lost unit; it doubles up to `probe_max`."""
+    probe_max: DurationUs = Field(60_000_000, gt=0)
+    """The longest wait between probes of a lost unit."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _check_endpoint(cls, endpoint: str) -> str:
+        host_and_port(endpoint)
+        return endpoint
+
+    @field_validator("holes")
+    @classmethod
+    def _check_holes(cls, holes: tuple[str, ...]) -> tuple[str, ...]:
+        for hole in holes:
+            parse_hole(hole)
+        return holes
+
+    @property
+    def parsed_holes(self) -> tuple[Hole, ...]:
+        """`holes`, understood."""
+        return tuple(map(parse_hole, self.holes))
+
+    @property
+    def cycle_us(self) -> int:
+        return self.poll
+
+    @classmethod
+    def check_address(cls, address: str) -> None:
+        parse_address(address)
+
+
+class Source:
+    """One unit and the addresses to read from it."""
+
+    def __init__(self, name: str, config: Config, addresses: Sequence[str]) -> None:
+        self.name = name
+        self._config = config
+        self._addresses = [parse_address(address) for address in dict.fromkeys(addresses)]
+        for address in self._addresses:
+            if address.count > config.max_registers:
+                raise ValueError(f'"{address.text}" takes {address.count} registers; max_registers says less')
+
+    async def run(self, outlet: Outlet) -> None:
+        """Poll until cancelled."""
+        client = _Client(self._config)
+        try:
+            await Poll(self.name, self._config, self._addresses, client, outlet).run()
+        finally:
+            client.close()
+
+
+class _Client:
+    """pymodbus as codec and connection; what it would accept too easily is checked here."""
+
+    def __init__(self, config: Config) -> None:
+        self._unit = config.unit
+        self._timeout_us = config.timeout
+        self._host, self._port = host_and_port(config.endpoint)
+        self._client: AsyncModbusTcpClient | None = None
+        self._lost: asyncio.Future[None] | None = None
+        self._error: OSError | None = None
+
+    def close(self) -> None:
+        """Close the connection; what was asked for and not answered can never be taken for a later answer."""
+        if self._client is not None:
+            self._client.close()
+        self._client = None
+
+    async def connect(self) -> None:
+        """Connect, unless there is a connection."""
+        if self._client is not None and self._client.connected:
+            return
+        self.close()
+        from pymodbus.client import AsyncModbusTcpClient
+
+        logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # we say it in our words, once
+        lost = self._lost = asyncio.get_running_loop().create_future()
+        client = AsyncModbusTcpClient(
+            self._host,
+            port=self._port,
+            timeout=self._timeout_us / 1e6,
+            retries=0,
+            reconnect_delay=0,
+            trace_connect=lambda connected: None if connected or lost.done() else lost.set_result(None),
+        )
+        self._remember_errors(client)
+        if not await client.connect():
+            cause = cause_of(self._error) if self._error else f"no connection within {self._timeout}"
+            raise Failure(Scope.CONNECTION, BAD_COMMUNICATION_ERROR, cause)
+        self._client = client
+
+    @property
+    def _timeout(self) -> str:
+        return format_duration(self._timeout_us)
+
+    def _remember_errors(self, client: "AsyncModbusTcpClient") -> None:
+        """The library only logs why it could not connect."""
+        create, self._error = client.ctx.call_create, None
+
+        async def remembering() -> Any:
+            try:
+                return await create()
+            except OSError as error:
+                self._error = error
+                raise
+
+        client.ctx.call_create = remembering
+
+    async def read(self, block: Block) -> bytes:
+        """The bytes of a block, as the device sent them."""
+        from pymodbus.exceptions import ConnectionException, ModbusException
+
+        client, lost = self._client, self._lost
+        assert client is not None
+        assert lost is not None
+        read = getattr(client, _METHODS[block.table])
+        request = asyncio.ensure_future(read(block.start, count=block.count, device_id=self._unit))
+        try:
+            await asyncio.wait({request, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if not request.done():  # the library would only notice after the time-out
+                raise Failure(Scope.CONNECTION, BAD_COMMUNICATION_ERROR, "connection closed by the device")
+            return self._checked(client, block, request.result())
+        except ConnectionException as error:
+            raise Failure(Scope.CONNECTION, BAD_COMMUNICATION_ERROR, "connection closed by the device") from error
+        except ModbusException as error:
+            self.close()
+            raise Failure(Scope.UNIT, BAD_TIMEOUT, f"no answer within {self._timeout}") from error
+        finally:
+            request.cancel()
+
+    def _checked(self, client: "AsyncModbusTcpClient", block: Block, answer: Any) -> bytes:
+        function = FUNCTIONS[block.table]
+        ours = answer.transaction_id == client.ctx.next_tid and answer.dev_id == self._unit
+        if ours and answer.function_code == function | 0x80:
+            raise refusal(answer.exception_code)
+        if ours and answer.function_code == function:
+            if block.table in BIT_TABLES and len(answer.bits) == (block.count + 7) // 8 * 8:
+                return _packed(answer.bits)
+            if block.table not in BIT_TABLES and len(answer.registers) == block.count:
+                return _registers(block.count)(*answer.registers)
+        asked = f"{block.table}:{block.start} to {block.start + block.count - 1}"
+        raise Failure(Scope.BLOCK, BAD_DECODING_ERROR, f"the answer does not fit the request for {asked}")
+
+
+def host_and_port(endpoint: str) -> tuple[str, int]:
+    """The host and port of an endpoint; refuses what is none.
+
+    >>> host_and_port("tcp://10.0.0.7")
+    ('10.0.0.7', 502)
+    """
+    match = _ENDPOINT.fullmatch(endpoint)
+    if not match or not 0 < int(match["port"] or DEFAULT_PORT) < 1 << 16:
+        raise ValueError(f'expected tcp://HOST:PORT, such as tcp://10.0.0.7:502; it is "{endpoint}"')
+    return match["host"].strip("[]"), int(match["port"] or DEFAULT_PORT)
+
+
+def _packed(bits: Sequence[bool]) -> bytes:
+    return sum(bit << n for n, bit in enumerate(bits)).to_bytes(len(bits) // 8, "little")
+
+
+@cache
+def _registers(count: int) -> Callable[..., bytes]:
+    return struct.Struct(f">{count}H").pack
