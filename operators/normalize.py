@@ -7,7 +7,7 @@ the gateway itself says (items beginning with `_`, key frames) is not counted.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final
 
 import bytewax.operators as op
 import msgspec
@@ -15,8 +15,8 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from assets.batch import Rejected, stream_key
-from assets.definition import Item
 from assets.frame import VERSION, Frame, Observation, SourceAccount, Value
+from assets.plant import Binding
 from assets.reading import Gap, Link, Mark, Message, Reading, Readings
 from assets.stream import AVAILABILITY, AVAILABLE, GAP, UNAVAILABLE
 from operators._convert import Refused
@@ -28,22 +28,6 @@ MAX_SKEW_US: Final = 5_000_000
 SNAPSHOT: Final = b"normalize 1"
 """Nothing is kept in the recovery store: a device cannot be rewound, and a new run begins with key frames."""
 NEVER: Final = -(1 << 63)
-
-
-class Binding(Protocol):
-    """An item of an asset that is read at some address."""
-
-    @property
-    def asset(self) -> str:
-        """The asset's id."""
-
-    @property
-    def name(self) -> str:
-        """The item's name."""
-
-    @property
-    def item(self) -> Item:
-        """What the item means."""
 
 
 class Accounted(msgspec.Struct, gc=False):
@@ -213,12 +197,17 @@ class Normalizer:
 
 def _raw(readings: Readings) -> bytes:
     """The reading as JSON, with all it takes to normalize it again; else as close to it as can be written."""
-    for write in (msgspec.json.encode, lambda all_of_it: ascii(all_of_it).encode()):
-        try:
-            return write(readings)
-        except (ValueError, TypeError, OverflowError, RecursionError):  # what JSON cannot hold is the reason of some
-            continue
-    return readings.readings[0].address.encode(errors="replace")
+    try:
+        return msgspec.json.encode(readings)
+    except (ValueError, TypeError, OverflowError, RecursionError):  # what JSON cannot hold is the reason of some
+        return _ascii(readings)
+
+
+def _ascii(readings: Any) -> bytes:
+    try:
+        return ascii(readings).encode()
+    except (ValueError, RecursionError):  # an integer of thousands of digits, for instance
+        return b""
 
 
 class _Step(StatefulBatchLogic[tuple[str, list[Message]], tuple[list[Said], list[Rejected]], bytes]):
@@ -249,7 +238,7 @@ class Normalized:
 
 @operator
 def normalize(
-    step_id: str,  # noqa: ARG001 - the engine takes it
+    step_id: str,
     up: KeyedStream[list[Message]],
     normalizers: Mapping[str, Callable[[], Normalizer]],
 ) -> Normalized:

@@ -138,7 +138,7 @@ class _Step(StatefulBatchLogic[list[Said], tuple[str, list[Outgoing]], bytes]):
 
 @operator
 def sequence(
-    step_id: str,  # noqa: ARG001 - the engine takes it
+    step_id: str,
     up: KeyedStream[list[Said]],
     gateway: str,
     run: int,
