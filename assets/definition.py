@@ -84,3 +84,38 @@ class Definition(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
             return msgspec.convert(value, Definition)
         except msgspec.ValidationError as error:
             raise ContractError(f"not a definition: {error}") from None
+
+
+class Placement(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
+    """What tells an asset from others of its template: its model, its source and the items that have another one."""
+
+    model: str
+    template: str
+    source: str | None = None
+    item_sources: dict[str, str] = {}
+
+    @property
+    def sources(self) -> set[str]:
+        """All sources of the asset."""
+        return {*self.item_sources.values(), *([self.source] if self.source else [])}
+
+
+def split(definition: Definition, model: str) -> tuple[Definition, Placement]:
+    """A definition as a template, which like assets share, and a small placement: what keyed state keeps per asset.
+
+    Addresses are left out: behind Kafka nobody asks for them.
+    """
+    items = {name: msgspec.structs.replace(item, source="", address="") for name, item in definition.items.items()}
+    template = msgspec.structs.replace(definition, source=None, items=items, sources={})
+    foreign = {name: item.source for name, item in definition.items.items() if item.source != definition.source}
+    return template, Placement(model=model, template=template.model, source=definition.source, item_sources=foreign)
+
+
+def join(template: Definition, placement: Placement, ttls: dict[str, int]) -> Definition:
+    """The definition again, without addresses; `ttls` are those of the sources, in microseconds."""
+    items = {
+        name: msgspec.structs.replace(item, source=placement.item_sources.get(name, placement.source or ""))
+        for name, item in template.items.items()
+    }
+    sources = {name: SourceModel(ttls[name]) for name in sorted(placement.sources)}
+    return msgspec.structs.replace(template, source=placement.source, items=items, sources=sources)

@@ -73,4 +73,4 @@ class AssetLogic(msgspec.Struct, kw_only=True, dict=True):
         return None
 
     def bind(self, definition: Definition) -> None:
-        """The definition in force; also after a restart: for what is computed from it and kept in no field."""
+        """The definition in force, also after a restart (then without addresses): for what is kept in no field."""

@@ -14,7 +14,7 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from assets.batch import Batch, Outgoing
-from assets.definition import Definition
+from assets.definition import Definition, Placement, join, split
 from assets.frame import (
     CLOCK_SKEW,
     NO_SAMPLE,
@@ -49,8 +49,8 @@ class Assets(Generic[L]):
         self._logic = logic
         self._cells: dict[str, L] = {}
         self._links = Links()
-        self._definitions: dict[str, Definition] = {}
-        self._models: dict[str, str] = {}
+        self._templates: dict[str, Definition] = {}
+        self._placements: dict[str, Placement] = {}
         self._timers: list[tuple[int, str]] = []
         self._scheduled: dict[str, int] = {}
         self._origin: Origin = (partition, -1, 0)
@@ -99,18 +99,20 @@ class Assets(Generic[L]):
             changes = self._links.said(frame.asset, frame.source, o.value == AVAILABLE, o.time)
             self._links_changed(changes, origin, out)
         elif o.item == MODEL:
-            self._define(origin, frame.asset, logic, o, out)
+            self._define(origin, frame, logic, o, out)
 
-    def _define(self, origin: Origin, asset: str, logic: L, o: Observation, out: list[DerivedEvent]) -> None:
+    def _define(self, origin: Origin, frame: Frame, logic: L, o: Observation, out: list[DerivedEvent]) -> None:
+        """Take over a definition; the hash in the frame tells at once whether it is a new one."""
+        asset, known = frame.asset, self._placements.get(frame.asset)
+        if known is not None and known.model == frame.model:
+            return
         try:
             definition = Definition.from_value(o.value)
         except ContractError:
-            return  # a definition that cannot be read leaves the last one in force; the record itself stays readable
-        model = definition.model
-        if self._models.get(asset) == model:
-            return
-        definition = self._definitions.setdefault(model, definition)
-        self._models[asset] = model
+            return  # a definition that cannot be read leaves the last one in force
+        template, placement = split(definition, frame.model)
+        self._templates.setdefault(placement.template, template)
+        self._placements[asset] = placement
         for name, source in definition.sources.items():
             self._links.source(name).ttl = source.ttl
         if logic.due is not None and logic.due <= o.time:
@@ -157,8 +159,8 @@ class Assets(Generic[L]):
 
     def _proved_time(self, asset: str) -> int:
         """The newest mark of the asset's sources."""
-        links, model = self._links.sources, self._models.get(asset)
-        names = links if model is None else self._definitions[model].sources
+        links, placement = self._links.sources, self._placements.get(asset)
+        names = links if placement is None else placement.sources
         return max((links[name].mark for name in names if name in links and asset in links[name].assets), default=0)
 
     def _fire(self, asset: str, logic: L, until: int, origin: Origin, out: list[DerivedEvent]) -> None:
@@ -206,7 +208,7 @@ class Assets(Generic[L]):
 
     def save(self) -> bytes:
         """The state as versioned msgpack."""
-        saved = _Saved(SNAPSHOT_VERSION, self._links, self._definitions, self._models, self._cells)
+        saved = _Saved(SNAPSHOT_VERSION, self._links, self._templates, self._placements, self._cells)
         return msgspec.msgpack.encode(saved)
 
     def load(self, snapshot: bytes) -> None:
@@ -223,10 +225,11 @@ class Assets(Generic[L]):
             raise SnapshotError(
                 f'snapshot of step "{self._operator}" cannot be read: {error}; delete the recovery store of this flow'
             ) from None
-        self._links, self._definitions, self._models = head.links, head.definitions, head.models
+        self._links, self._templates, self._placements = head.links, head.templates, head.placements
+        ttls = {name: state.ttl for name, state in self._links.sources.items()}
         for asset, logic in self._cells.items():
-            if (model := self._models.get(asset)) is not None:
-                logic.bind(self._definitions[model])
+            if (placement := self._placements.get(asset)) is not None:
+                logic.bind(join(self._templates[placement.template], placement, ttls))
             if logic.due is not None:
                 self._schedule(asset, logic.due)
 
@@ -234,8 +237,8 @@ class Assets(Generic[L]):
 class _Saved(msgspec.Struct):
     version: int
     links: Links
-    definitions: dict[str, Definition]
-    models: dict[str, str]
+    templates: dict[str, Definition]
+    placements: dict[str, Placement]
     cells: dict[str, Any]
 
 

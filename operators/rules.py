@@ -6,8 +6,10 @@ removed one ends (its metric becomes unknown) and a new one starts afresh.
 
 import functools
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import msgspec
 
 from assets.definition import Definition
 from assets.duration import FROM_STREAM
@@ -25,37 +27,33 @@ Named = tuple[str, Rule]
 
 
 class Compiled:
-    """The rules of one definition, by metric, by watched item and by source."""
+    """Rules ready to run, by metric and by watched item; assets with the same rules share them."""
 
-    def __init__(self, definition: Definition) -> None:
-        self.rules: dict[str, Rule] = dict(_build(definition))
+    def __init__(self, derive: Mapping[str, dict[str, Any]]) -> None:
+        self.rules: dict[str, Rule] = dict(_build(derive))
         self.by_item: dict[str, tuple[Named, ...]] = {}
-        self.by_source: dict[str, tuple[Named, ...]] = {}
         for named in self.rules.items():
             self.by_item[named[1].item] = (*self.by_item.get(named[1].item, ()), named)
-            source = named[1].source(definition)
-            for name in definition.sources if source is None else (source,):
-                self.by_source[name] = (*self.by_source.get(name, ()), named)
 
 
-def _build(definition: Definition) -> Iterator[Named]:
+def _build(derive: Mapping[str, dict[str, Any]]) -> Iterator[Named]:
     """A rule of a kind this program does not know is left out: a newer gateway may have written it."""
-    for metric, spec in sorted(definition.derive.items()):
+    for metric, spec in sorted(derive.items()):
         options = dict(spec)
         if kind := KINDS.get(options.pop("rule", "")):
             yield metric, kind.model_validate(options, context=FROM_STREAM)
 
 
-_NOTHING = Compiled(Definition(type="", path=""))
-_compiled: dict[str, Compiled] = {}
+_NOTHING = Compiled({})
+_compiled: dict[bytes, Compiled] = {}
 
 
-def compiled(definition: Definition) -> Compiled:
-    """The rules of a definition; assets with the same definition share them."""
-    model = definition.model
-    if model not in _compiled:
-        _compiled[model] = Compiled(definition)
-    return _compiled[model]
+def compiled(derive: Mapping[str, dict[str, Any]]) -> Compiled:
+    """The rules of a definition's `derive`."""
+    key = msgspec.json.encode(derive, order="sorted")
+    if key not in _compiled:
+        _compiled[key] = Compiled(derive)
+    return _compiled[key]
 
 
 class Rules(AssetLogic):
@@ -66,15 +64,17 @@ class Rules(AssetLogic):
     def __post_init__(self) -> None:
         self._rules = _NOTHING
         self._by_item = _NOTHING.by_item
+        self._sources: dict[str, str | None] = {}
 
     def bind(self, definition: Definition) -> None:
-        self._rules = compiled(definition)
+        self._rules = compiled(definition.derive)
         self._by_item = self._rules.by_item
+        self._sources = {metric: rule.source(definition) for metric, rule in self._rules.rules.items()}
 
     def on_definition(self, definition: Definition) -> Changes:
         """Keep the states of unchanged rules, end the others."""
-        before, self._rules = self._rules, compiled(definition)
-        self._by_item = self._rules.by_item
+        before = self._rules
+        self.bind(definition)
         ended: list[Change] = []
         for metric, rule in before.rules.items():
             if self._rules.rules.get(metric) != rule:
@@ -113,8 +113,9 @@ class Rules(AssetLogic):
 
     def on_link(self, source: str, available: bool, at: int) -> Changes:
         out: list[Change] = []
-        for metric, rule in self._rules.by_source.get(source, ()):
-            out += _named(rule, rule.on_link(metric, self.states[metric], source, available, at))
+        for metric, rule in self._rules.rules.items():
+            if self._sources[metric] in (source, None):
+                out += _named(rule, rule.on_link(metric, self.states[metric], source, available, at))
         self._reckon_due()
         return out
 

@@ -39,7 +39,8 @@ def frame(
     run: int = 1,
 ) -> Frame:
     """A frame received at `at` seconds; observations are (item, value[, status, source_time in s, flags])."""
-    return Frame(1, asset, source, gateway, run, 1, int(at * S), "", [_observation(*o) for o in observations])
+    model = next((str(hash(str(value))) for item, value, *_ in observations if item == "_model"), "")
+    return Frame(1, asset, source, gateway, run, 1, int(at * S), model, [_observation(*o) for o in observations])
 
 
 def _observation(item: str, value: Value, status: int = 0, at: float | None = None, flags: int = 0) -> Observation:
