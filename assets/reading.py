@@ -58,13 +58,14 @@ class Mark(msgspec.Struct, gc=False):
     """The second's tick of a source: all it received before `at` has been handed over before this mark.
 
     `proved` says whether the link was proved (a keep-alive or an answer) since the last mark; `received` counts the
-    readings handed over since the process started, `lost` those known to be gone.
+    readings handed over since the process started, `lost` those known to be gone. `last`: the source ends here.
     """
 
     at: int
     proved: bool
     received: int
     lost: int = 0
+    last: bool = False
 
 
 Message = Readings | Link | Gap | Mark

@@ -182,7 +182,7 @@ class Normalizer:
             dict(self._refused),
             mark.lost,
         )
-        self._out.append(Accounted(self._source, mark.at, account, getattr(mark, "last", False)))
+        self._out.append(Accounted(self._source, mark.at, account, mark.last))
 
     def _moved(self, at: int) -> None:
         """The first sign of the device in this run ends the gap that the end of the last run began."""

@@ -90,9 +90,9 @@ class Outlet:
         self.lost += gap.lost or 0
         self.queue.append(gap)
 
-    def mark(self) -> None:
-        """Say that everything received until now has been handed over."""
-        self.queue.append(Mark(now_us(), self._proved, self.received, self.lost))
+    def mark(self, last: bool = False) -> None:
+        """Say that everything received until now has been handed over; `last`: and that nothing more will come."""
+        self.queue.append(Mark(now_us(), self._proved, self.received, self.lost, last))
         self._proved = False
 
     def take(self) -> list[Message]:
@@ -156,7 +156,7 @@ class _DevicePartition(Partition[tuple[str, list[Message]], None]):
         _, late = await asyncio.wait((reading, marking), timeout=STOP_TIMEOUT_S)
         if late:
             log.warning('source "%s" did not leave its device within %g s', self._source.name, STOP_TIMEOUT_S)
-        self._outlet.mark()
+        self._outlet.mark(last=True)
 
     async def _keep_reading(self) -> None:
         while True:

@@ -303,6 +303,11 @@ def test_an_account_says_what_became_of_every_reading() -> None:
     assert first.account.suppressed == {"unchanged": 1}  # an account is of its instant
 
 
+def test_the_last_mark_of_a_source_says_so() -> None:
+    (accounted,) = accounts(single().take([Mark(NOON, True, 0, last=True)])[0])
+    assert accounted.last
+
+
 def test_a_new_run_goes_on_from_what_the_last_one_published() -> None:
     normalizer = single(category="EVENT")
     last = Observation("x", "open", 0, NOON - 50 * S, 0)
