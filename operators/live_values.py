@@ -1,0 +1,253 @@
+"""What goes live: each observation and derived event as the newest value of its own subject.
+
+The place of an asset (its path) and its units come from the definitions on the stream. A derived event waits until the
+asset's own records have been read up to its basis, and is published under the path that was in force there; so live
+and rebuilt agree on subjects whichever of the two streams is ahead.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Final
+
+import bytewax.operators as op
+import msgspec
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream, StatefulBatchLogic
+
+from assets.batch import Batch, DerivedBatch, LiveValue
+from assets.definition import Definition
+from assets.frame import ContractError, DerivedEvent, Frame, Observation, Value, event_time
+from assets.stream import MODEL, observation_subject, state_subject
+
+SNAPSHOT_VERSION: Final = 1
+MOST_HELD: Final = 50_000
+"""Derived events that may wait; beyond it only the newest of each metric is kept, which is what stays published."""
+_INDEX_BITS: Final = 20
+
+Origin = tuple[int, int, int]
+
+
+class ObservationPayload(msgspec.Struct, gc=False):
+    """The message of an observation; `time` is its event time, `origin` its place in the stream. Times in us."""
+
+    asset: str
+    item: str
+    value: Value
+    unit: str | None
+    status: int
+    time: int
+    received: int
+    origin: Origin
+    source: str
+    flags: int
+
+
+class StatePayload(msgspec.Struct, gc=False):
+    """The message of a derived event; `origin` orders the messages of a subject, `basis` is what caused the change."""
+
+    asset: str
+    metric: str
+    value: Value
+    previous: Value
+    status: int
+    time: int
+    since: int | None
+    until: int | None
+    duration: int | None
+    id: str
+    origin: Origin
+    basis: Origin
+
+
+class _Model(msgspec.Struct):
+    """What live values need of a definition."""
+
+    path: str
+    units: dict[str, str]
+
+
+class _Models(msgspec.Struct):
+    definitions: dict[str, _Model]
+    paths: dict[str, list[tuple[int, str]]]
+
+
+class _Saved(msgspec.Struct):
+    version: int
+    next: int
+    models: msgspec.Raw
+    held: list[DerivedEvent]
+    unplaced: int
+
+
+class SnapshotError(ValueError):
+    """A snapshot that this version cannot read; deleting the recovery store costs a replay and no data."""
+
+
+class LiveValues:
+    """One partition: turns batches of both streams into live values. Plain Python, no engine.
+
+    `unplaced` counts what had no definition yet: it cannot be given a subject, and the next key frame repeats it.
+    """
+
+    def __init__(self) -> None:
+        self.unplaced = 0
+        self._next = 0
+        self._models = _Models({}, {})
+        self._known: dict[str, str] = {}
+        self._frozen: bytes | None = None
+        self._held: deque[DerivedEvent] = deque()
+        self._encode = msgspec.json.Encoder().encode
+
+    def batch(self, batch: Batch) -> list[LiveValue]:
+        """The live values of a batch of records, and of the derived events that waited for it."""
+        out: list[LiveValue] = []
+        for offset, record in zip(batch.offsets, batch.records, strict=True):
+            if type(record) is Frame:
+                self._frame(batch.partition, offset, record, out)
+        self._next = max(self._next, batch.next)
+        self._release(out)
+        return out
+
+    def derived(self, batch: DerivedBatch) -> list[LiveValue]:
+        """The live values of derived events; those whose basis was not read yet wait."""
+        out: list[LiveValue] = []
+        self._held.extend(batch.events)
+        self._release(out)
+        if len(self._held) > MOST_HELD:
+            newest = {(event.asset, event.metric): event for event in self._held}
+            self._held = deque(sorted(newest.values(), key=lambda event: event.basis))
+        return out
+
+    def _frame(self, partition: int, offset: int, frame: Frame, out: list[LiveValue]) -> None:
+        asset, received, source, encode = frame.asset, frame.received, frame.source, self._encode
+        model, prefix = self._place(frame.model, asset)
+        for index, o in enumerate(frame.observations):
+            if o.item == MODEL and self._define(offset, frame, o):
+                model, prefix = self._place(frame.model, asset)
+            if model is None:
+                self.unplaced += 1
+                continue
+            origin = (partition, offset, index)
+            time, unit = event_time(o, received), model.units.get(o.item)
+            payload = ObservationPayload(
+                asset, o.item, o.value, unit, o.status, time, received, origin, source, o.flags
+            )
+            out.append(LiveValue(prefix + o.item, encode(payload), partition, offset, index))
+
+    def _place(self, name: str, asset: str) -> tuple[_Model | None, str]:
+        """The definition a frame names, else the last one of its asset; and the subject up to the item."""
+        model = self._models.definitions.get(name)
+        if model is None and (known := self._known.get(asset)) is not None:
+            model = self._models.definitions[known]
+        return model, "" if model is None else observation_subject(model.path, asset, "")
+
+    def _define(self, offset: int, frame: Frame, o: Observation) -> bool:
+        """Take over a definition; whether something changed. One that cannot be read leaves the last in force."""
+        if self._known.get(frame.asset) == frame.model:
+            return False
+        if frame.model not in self._models.definitions:
+            try:
+                definition = Definition.from_value(o.value)
+            except ContractError:
+                return False
+            units = {name: item.unit for name, item in definition.items.items() if item.unit is not None}
+            self._models.definitions[frame.model] = _Model(definition.path, units)
+        self._known[frame.asset] = frame.model
+        path = self._models.definitions[frame.model].path
+        history = self._models.paths.setdefault(frame.asset, [])
+        if not history or history[-1][1] != path:
+            history.append((offset, path))
+        self._frozen = None
+        return True
+
+    def _release(self, out: list[LiveValue]) -> None:
+        held, end = self._held, self._next
+        while held and held[0].basis[1] < end:
+            self._event(held.popleft(), out)
+
+    def _event(self, event: DerivedEvent, out: list[LiveValue]) -> None:
+        history = self._models.paths.get(event.asset)
+        if history is None:
+            self.unplaced += 1
+            return
+        partition, offset, basis_index = event.basis
+        path = next((path for since, path in reversed(history) if since <= offset), history[0][1])
+        index = order(basis_index, event.id)
+        payload = StatePayload(
+            event.asset,
+            event.metric,
+            event.value,
+            event.previous,
+            event.status,
+            event.time,
+            event.since,
+            event.until,
+            event.duration,
+            event.id,
+            (partition, offset, index),
+            event.basis,
+        )
+        subject = state_subject(path, event.asset, event.metric)
+        out.append(LiveValue(subject, self._encode(payload), partition, offset, index))
+
+    def save(self) -> bytes:
+        """The state as versioned msgpack; what seldom changes is encoded once."""
+        if self._frozen is None:
+            models: Any = (self._models, self._known)
+            self._frozen = msgspec.msgpack.encode(models)
+        saved = _Saved(SNAPSHOT_VERSION, self._next, msgspec.Raw(self._frozen), list(self._held), self.unplaced)
+        return msgspec.msgpack.encode(saved)
+
+    def load(self, snapshot: bytes) -> None:
+        """Take over a saved state; raises `SnapshotError`."""
+        cure = "delete the recovery store of this flow and start it again"
+        try:
+            saved = msgspec.msgpack.decode(snapshot, type=_Saved)
+            if saved.version != SNAPSHOT_VERSION:
+                raise SnapshotError(
+                    f"snapshot of live values has version {saved.version}; this program reads "
+                    f"{SNAPSHOT_VERSION}; {cure}"
+                )
+            self._frozen = bytes(saved.models)
+            self._models, self._known = msgspec.msgpack.decode(self._frozen, type=tuple[_Models, dict[str, str]])
+        except msgspec.DecodeError as error:
+            raise SnapshotError(f"snapshot of live values cannot be read: {error}; {cure}") from None
+        self._next, self.unplaced = saved.next, saved.unplaced
+        self._held = deque(saved.held)
+
+
+def order(basis_index: int, event_id: str) -> int:
+    """Where an event stands among those of one record: by observation, then by its number in the event's id.
+
+    >>> order(0, "3:17:0:running:1") < order(1, "3:17:1:running:0")
+    True
+    """
+    number = event_id.rpartition(":")[2]
+    return (basis_index << _INDEX_BITS) + (int(number) if number.isdigit() else 0)
+
+
+class _Step(StatefulBatchLogic[Batch | DerivedBatch, list[LiveValue], bytes]):
+    """The engine's side: one partition; key of the stream = partition."""
+
+    def __init__(self, snapshot: bytes | None) -> None:
+        self._values = LiveValues()
+        if snapshot is not None:
+            self._values.load(snapshot)
+
+    def on_batch(self, values: list[Batch | DerivedBatch]) -> tuple[Iterable[list[LiveValue]], bool]:
+        made = [self._values.batch(v) if isinstance(v, Batch) else self._values.derived(v) for v in values]
+        return [live for live in made if live], StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> bytes:
+        return self._values.save()
+
+
+@operator
+def live_values(
+    step_id: str,
+    observations: KeyedStream[Batch],
+    derived: KeyedStream[DerivedBatch],
+) -> KeyedStream[list[LiveValue]]:
+    """Turn both streams, keyed by partition, into live values."""
+    both: KeyedStream[Batch | DerivedBatch] = op.merge("both", observations, derived)
+    return op.stateful_batch("values", both, _Step)
