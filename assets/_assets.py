@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from assets._expand import Entry, Expander
+from assets._expand import Entry, Expander, fill_template
 from assets._folder import Folder
 from assets._problems import Path, suggestion
 from assets._rules import AVAILABILITY, Rule, RuleBook
 from assets._schema import AssetOptions
 from assets._types import AssetType, Fields, Types, check_rules, merge_items
-from assets._wording import check
+from assets._wording import check, rest
 from assets.definition import Counter, Definition, Item, SourceModel
+from assets.names import check_path
 from assets.source import SourceConfig
 
 Sources = Mapping[str, SourceConfig | None]
@@ -31,9 +32,10 @@ class Assets:
     def definition(self, entry: Entry) -> Definition | None:
         """What the entry says, with all that its type says; None when there are problems."""
         before = len(self._problems)
-        options = check(AssetOptions, entry.options, (entry.path,), self._folder)
+        options = check(AssetOptions, entry.options, (entry.path,), self._folder) or rest(AssetOptions, entry.options)
         if options is None:
             return None
+        self._path(options.path, (*entry.path, "path"))
         type_ = self._types.named(options.type, (*entry.path, "type"))
         named = self._source(options.source, (*entry.path, "source"))
         if type_ is None or not named:
@@ -57,13 +59,19 @@ class Assets:
             derive={AVAILABILITY: {"rule": AVAILABILITY}, **{metric: rule.spec for metric, rule in rules.items()}},
         )
 
+    def _path(self, text: str, path: Path) -> None:
+        try:
+            check_path(text)
+        except ValueError as error:
+            self._problems.add(path, str(error))
+
     def _rules(self, options: AssetOptions, type_: AssetType, at: tuple[Path, ...]) -> dict[str, Rule]:
         if not options.derive:
             return type_.rules
         derive = self._book.merge(type_.derive, options.derive)
         own = {metric: derive[metric] for metric in options.derive if metric in derive}
         inherited = {metric: rule for metric, rule in type_.rules.items() if metric in derive and metric not in own}
-        return {**inherited, **check_rules(self._book, own, at)}
+        return {**inherited, **check_rules(self._folder, self._book, own, at)}
 
     def _items(
         self, entry: Entry, options: AssetOptions, fields: Mapping[str, Fields | None], at: tuple[Path, ...]
@@ -90,9 +98,13 @@ class Assets:
 
     def _complete(self, option: str, entry: Entry, given: str | None, items: Mapping[str, Fields]) -> None:
         without = [name for name, written in items.items() if not written.get(option)]
-        if given is None and without:
-            names = ", ".join(without[:3]) + (" and others" if len(without) > 3 else "")
-            self._problems.add((*entry.path, option), f"is required, because {names} have none of their own")
+        if given is None and without and not self._misspelt(entry):
+            names = ", ".join(without[:3]) + (", ..." if len(without) > 3 else "")
+            self._problems.add((*entry.path, option), f"is required by {names}")
+
+    def _misspelt(self, entry: Entry) -> bool:
+        """Whether an unknown option may be the one that seems to be missing."""
+        return any(key not in AssetOptions.model_fields for key in entry.options)
 
     def _named_by_item(self, written: Fields, places: tuple[Path, ...]) -> bool:
         named = written.get("source")
@@ -127,7 +139,7 @@ class _Addresses:
         if "${" in template or where in self._failed:
             return None
         try:
-            address = _fill(template, item, self._entry)
+            address = fill_template(template, item, self._entry)
             if config := self._sources[source]:
                 config.check_address(address)
         except ValueError as error:
@@ -143,17 +155,6 @@ class _Addresses:
         if len(self._without_item) > 1:
             text = f"gives {len(self._without_item)} items the same address; put {{item}} into it"
             self._problems.add((*self._entry.path, "address"), text)
-
-
-def _fill(template: str, item: str, entry: Entry) -> str:
-    if "{" not in template:
-        return template
-    filled = template.replace("{item}", item).replace("{asset}", entry.name)
-    if "{n}" in filled:
-        if entry.n is None:
-            raise ValueError("{n} is the number in a range of names; this name has none")
-        filled = filled.replace("{n}", entry.n)
-    return filled
 
 
 def _item(written: Fields, source: str, address: str) -> Item:

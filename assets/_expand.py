@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from assets._folder import Folder
-from assets._problems import Path, suggestion
+from assets._problems import Path, nearest
 from assets.names import check_id
 
 MOST_NAMES: Final = 100_000
@@ -45,6 +45,29 @@ def range_names(written: str) -> list[tuple[str, str | None]]:
     return [(f"{before}{n}{after}", n) for n in numbers]
 
 
+def no_number(name: str) -> str:
+    """What is wrong with `{n}` where there is no range."""
+    return f'{{n}} stands for the number in a range of names; "{name}" has none'
+
+
+def fill_template(template: str, item: str, entry: Entry) -> str:
+    """The address of an item; raises ValueError for a placeholder that has no meaning or is misspelt.
+
+    Other braces stay: they may be part of a node id.
+    """
+    if "{" not in template:
+        return template
+    filled = template.replace("{item}", item).replace("{asset}", entry.name)
+    if "{n}" in filled:
+        if entry.n is None:
+            raise ValueError(no_number(entry.name))
+        filled = filled.replace("{n}", entry.n)
+    for name in _PLACEHOLDER.findall(filled):
+        if meant := nearest(name.lower(), PLACEHOLDERS):
+            raise ValueError(f'{{{name}}} is unknown; did you mean "{{{meant}}}"?')
+    return filled
+
+
 class Expander:
     """Puts numbers and variables where the files refer to them."""
 
@@ -75,13 +98,9 @@ class Expander:
             return value
         if n is not None:
             value = value.replace("{n}", n)
+        elif "{n}" in value and path[0] != "types":
+            self._problems.add(path, no_number(path[1]))
         return self._environ(value, path) if "${" in value else value
-
-    def template(self, text: str, path: Path) -> None:
-        """Check the placeholders of an address template."""
-        for name in _PLACEHOLDER.findall(text):
-            if name not in PLACEHOLDERS:
-                self._problems.add(path, f"{{{name}}} is unknown{suggestion(name, PLACEHOLDERS, 'placeholders')}")
 
     def _at(self, path: Path) -> str:
         return str(self._folder.locate(path))

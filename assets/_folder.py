@@ -21,7 +21,7 @@ class Folder:
             if isinstance(document.content, dict):
                 self._merge(document)
             else:
-                self.problems.add_at(Place(document.name, 1), f"expected {', '.join(SECTIONS)}")
+                self.problems.add_at(Place(document.name, 1), f"expected the sections {', '.join(SECTIONS)}")
 
     def locate(self, path: Path) -> Place:
         """The place of what stands at `path`, or of the nearest thing around it."""
@@ -46,7 +46,7 @@ class Folder:
 
     def nearest(self, at: tuple[Path, ...], steps: Path) -> Path:
         """The path among `at` below which `steps` is written, as far as it is; the first stands for all."""
-        for length in range(len(steps), 0, -1):
+        for length in range(len(steps), -1, -1):
             for base in at:
                 if self.has((*base, *steps[:length])):
                     return (*base, *steps)

@@ -49,7 +49,7 @@ class RuleBook:
     def rule(self, written: Any, at: tuple[Path, ...]) -> Rule | None:
         """The rule that is written at these paths (the most specific first); None when it has problems."""
         if not isinstance(written, dict) or (kind := self._kind(written)) is None:
-            self._folder.problems.add(at[0], f"names no rule{self._help(written)}")
+            self._folder.problems.add(self._folder.nearest(at, ()), f"names no rule{self._help(written)}")
             return None
         if "item" in written:
             self._folder.problems.add(self._folder.nearest(at, ("item",)), f'is unknown; write "{kind}: ITEM"')

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from assets._problems import suggestion
 from assets.duration import DurationUs
-from assets.names import AssetPath, ItemId
+from assets.names import ItemId
 from assets.states import VOCABULARIES
 from assets.units import check_unit
 
@@ -24,8 +25,12 @@ def _check_range(limits: tuple[float, float]) -> tuple[float, float]:
 
 def _check_states(name: str) -> str:
     if name not in VOCABULARIES:
-        raise ValueError(f'expected one of {", ".join(VOCABULARIES)}; it is "{name}"')
+        raise ValueError(f'is "{name}"{suggestion(name, VOCABULARIES, "vocabularies")}')
     return name
+
+
+Entries = Annotated[dict[str, Any], BeforeValidator(lambda written: {} if written is None else written)]
+"""Names with options below them, each to be checked where all that it inherits is known."""
 
 
 class CounterOptions(Options):
@@ -79,9 +84,9 @@ class TypeOptions(Options):
 
     extends: str | None = None
     """Another type, whose items and rules this one has too and may change."""
-    items: dict[ItemId, Any] = {}
+    items: Entries = {}
     """The items by name."""
-    derive: dict[ItemId, Any] = {}
+    derive: Entries = {}
     """The rules by the name of their metric."""
 
 
@@ -90,13 +95,13 @@ class AssetOptions(Options):
 
     type: str
     """One of `types`."""
-    path: AssetPath
+    path: str
     """enterprise/site/area/work_center."""
     source: str | None = None
     """One of `sources`, for all items that do not name their own."""
     address: str | None = None
     """The address of an item, with {item}, {asset} and {n} in it."""
-    items: dict[ItemId, Any] = {}
+    items: Entries = {}
     """Items of this asset alone, or what it changes in those of its type."""
-    derive: dict[ItemId, Any] = {}
+    derive: Entries = {}
     """Rules of this asset alone, or what it changes in those of its type."""

@@ -8,7 +8,8 @@ from assets._folder import Folder
 from assets._problems import Path, suggestion
 from assets._rules import Rule, RuleBook
 from assets._schema import ItemOptions, TypeOptions
-from assets._wording import check
+from assets._wording import check, rest
+from assets.names import check_item_id
 
 Fields = dict[str, Any]
 """The options of an item that are written, checked."""
@@ -36,7 +37,8 @@ class Types:
         self._written: dict[str, TypeOptions | None] = {}
         for name, options in folder.sections["types"].items():
             path = ("types", name)
-            self._written[name] = check(TypeOptions, expander.fill(options, path, None), (path,), folder)
+            filled = expander.fill(options, path, None)
+            self._written[name] = check(TypeOptions, filled, (path,), folder) or rest(TypeOptions, filled)
         self._known: dict[str, AssetType | None] = {}
         for name in self._written:
             self._resolve(name, ())
@@ -61,7 +63,9 @@ class Types:
         at = (path, *base.at)
         items = merge_items(self._folder, base.items, options.items, at)
         derive = self._book.merge(base.derive, options.derive)
-        return self._known.setdefault(name, AssetType(at, items, derive, check_rules(self._book, derive, at)))
+        return self._known.setdefault(
+            name, AssetType(at, items, derive, check_rules(self._folder, self._book, derive, at))
+        )
 
     def _base(self, extended: str, name: str, below: tuple[str, ...]) -> AssetType | None:
         path, cycle = ("types", name, "extends"), (*below, name)
@@ -83,7 +87,7 @@ def merge_items(
         places = tuple((*owner, "items", name) for owner in at)
         checked = check(ItemOptions, options, places, folder)
         known = merged.get(name, {})
-        if checked is None or known is None:
+        if not named_well(folder, name, places[0]) or checked is None or known is None:
             merged[name] = None
             continue
         fields = merge(known, checked.model_dump(exclude_unset=True))
@@ -91,10 +95,25 @@ def merge_items(
     return merged
 
 
-def check_rules(book: RuleBook, derive: Mapping[str, Any], at: tuple[Path, ...]) -> dict[str, Rule]:
+def check_rules(folder: Folder, book: RuleBook, derive: Mapping[str, Any], at: tuple[Path, ...]) -> dict[str, Rule]:
     """The rules that are written, without those that have problems."""
-    rules = {metric: book.rule(written, _owners(metric, at)) for metric, written in derive.items()}
-    return {metric: rule for metric, rule in rules.items() if rule}
+    rules = {}
+    for metric, written in derive.items():
+        places = tuple((*owner, "derive", metric) for owner in at)
+        rule = book.rule(written, places)
+        if named_well(folder, metric, folder.nearest(places, ())) and rule:
+            rules[metric] = rule
+    return rules
+
+
+def named_well(folder: Folder, name: str, path: Path) -> bool:
+    """Whether an item or metric may have this name."""
+    try:
+        check_item_id(name)
+    except ValueError as error:
+        folder.problems.add(path, str(error))
+        return False
+    return True
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,10 +125,6 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _owners(metric: str, at: tuple[Path, ...]) -> tuple[Path, ...]:
-    return tuple((*owner, "derive", metric) for owner in at)
-
-
 def _fits(folder: Folder, fields: Fields, places: tuple[Path, ...]) -> bool:
     """Whether the options of an item go together."""
     category = fields.get("category", "SAMPLE")
@@ -117,7 +132,11 @@ def _fits(folder: Folder, fields: Fields, places: tuple[Path, ...]) -> bool:
     out_of_place = [key for key in (DISCRETE_ONLY if numeric else NUMERIC_ONLY) if fields.get(key) is not None]
     for option in out_of_place:
         belongs = "an EVENT" if numeric else "a SAMPLE"
-        folder.problems.add(folder.nearest(places, (option,)), f"belongs to {belongs}; the category is {category}")
+        at, cause = folder.nearest(places, (option,)), folder.nearest(places, ("category",))
+        if cause[:-1] == places[0] != at[:-1]:  # the option is inherited, the category that it does not fit is not
+            folder.problems.add(cause, f"is {category}, but {option} belongs to {belongs}")
+        else:
+            folder.problems.add(at, f"belongs to {belongs}; the category is {category}")
     if fields.get("states") and fields.get("enum"):
         folder.problems.add(folder.nearest(places, ("enum",)), "cannot stand beside states, which has all the names")
         return False

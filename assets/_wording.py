@@ -66,6 +66,14 @@ def check(
         return None
 
 
+def rest(model: type[M], options: Any) -> M | None:
+    """The known options of entries that `check` refused, so that what is wrong with these is found as well."""
+    try:
+        return model.model_validate({key: options[key] for key in model.model_fields if key in options})
+    except (ValidationError, TypeError):
+        return None
+
+
 def _own_steps(finding: Any, options: Any) -> list[str]:
     """The steps of a finding that the writer wrote: pydantic adds tags of unions and names of checks."""
     steps = []
@@ -101,7 +109,7 @@ def _say(finding: Any, model: type[BaseModel], written: Any) -> str:
         return f"expected {_EXPECTED[kind]}{it_is}"
     if kind in _COMPARED:
         word, limit = _COMPARED[kind]
-        return f"expected {word} {context[limit]}{it_is}"
+        return f"expected {word} {context[limit]:g}{it_is}"
     return f"{finding['msg'][0].lower()}{finding['msg'][1:]}"
 
 

@@ -67,8 +67,8 @@ class Document:
             self._problems.add_at(Place(self.name, 0), f"could not be read: {error.strerror}")
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            # What is in quotes may be a secret that begins with a sign of YAML: it is not repeated.
-            what = re.sub(r"'[^']{2,}'", "a name", error.problem or "something is out of place")
+            # The name of an alias or tag may be a secret that begins with a sign of YAML: it is not repeated.
+            what = re.sub(r"(alias|tag handle|anchor)\b.*", r"\1", error.problem or "something is out of place")
             self._problems.add_at(Place(self.name, mark.line + 1 if mark else 0), f"is not YAML: {what}")
         except yaml.YAMLError:
             self._problems.add_at(Place(self.name, 0), "is not YAML: it is not text in UTF-8")

@@ -38,7 +38,7 @@ class Binding(NamedTuple):
     """An item of an asset that is read at some address."""
 
     asset: str
-    item_name: str
+    name: str
     item: Item
 
 
@@ -116,7 +116,10 @@ def _sources(
 
 
 def _source(folder: Folder, entry: Entry, protocols: Mapping[str, type[SourceConfig]]) -> SourceConfig | None:
-    options = entry.options if isinstance(entry.options, dict) else {}
+    if not isinstance(entry.options, dict):
+        folder.problems.add(entry.path, "expected options, each with its value")
+        return None
+    options = entry.options
     protocol = options.get("protocol")
     path = (*entry.path, "protocol")
     if isinstance(protocol, str) and protocol in protocols:
