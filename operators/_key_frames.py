@@ -16,19 +16,18 @@ class KeyFrames:
         self.asset = asset
         self.channels: list[Channel] = []
         self.availability: str | None = None
-        self.started = False
-        self.next_key_at: int | None = None
+        self._started = False
+        self._interval: int | None = None
         self._interval_us = interval_us
         self._phase_us = murmur2(asset.encode()) * interval_us >> 32
 
     def key_due(self, at: int) -> bool:
         """Whether to write a key frame now: the first when there are values, then one per interval, staggered."""
-        first = not self.started and any(channel.published for channel in self.channels)
-        due = first or (self.next_key_at is not None and at >= self.next_key_at)
-        if due or self.next_key_at is None:
-            self.next_key_at = at + self._interval_us - (at - self._phase_us) % self._interval_us
-        self.started = self.started or first
-        return due
+        before, self._interval = self._interval, (at - self._phase_us) // self._interval_us
+        if not self._started and any(channel.published for channel in self.channels):
+            self._started = True
+            return True
+        return before is not None and before != self._interval  # also when the clock was set back
 
     def key(self) -> list[Observation]:
         """All that is known, to start reading from; the sequencer fills in the definition."""

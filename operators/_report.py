@@ -86,8 +86,8 @@ class Channel:
             return "redelivered"
         if self.outage or status != last.status:
             return None
-        if self._heartbeat is not None and received - self._at >= self._heartbeat:
-            return None
+        if self._heartbeat is not None and not 0 <= received - self._at < self._heartbeat:
+            return None  # due, or the gateway's clock was set back
         if (self._event or again or value is None) and _same(value, last.value):
             return "unchanged"
         if self._deadband and _near(value, last.value, self._deadband):

@@ -153,7 +153,7 @@ class Normalizer:
 
     def _gap(self, gap: Gap) -> None:
         """A gap is said when it is known, which may be after its end."""
-        self._now = at = max(self._now, gap.end)
+        at = max(self._now, gap.end)
         addresses = set(gap.addresses)
         missed = {id(c) for address in addresses for c in self._channels.get(address, ())}
         concerned = []
@@ -170,7 +170,7 @@ class Normalizer:
             self._say(name, at, [Observation(GAP, value)])
 
     def _mark(self, mark: Mark) -> None:
-        self._now = max(self._now, mark.at)
+        self._now = mark.at
         for asset in self._assets.values():
             if asset.key_due(mark.at):
                 self._say(asset.asset, mark.at, asset.key())
@@ -186,7 +186,7 @@ class Normalizer:
 
     def _moved(self, at: int) -> None:
         """The first sign of the device in this run ends the gap that the end of the last run began."""
-        self._now = max(self._now, at)
+        self._now = at
         if self._previous_mark is not None:
             start, self._previous_mark = self._previous_mark, None
             self._gap(Gap([], start, at, "the gateway was not running"))

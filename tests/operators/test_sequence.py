@@ -9,7 +9,9 @@ import bytewax.operators as op
 import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
-from bytewax.testing import TestingSink, TestingSource, run_main
+from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from assets.batch import Outgoing, Rejected
 from assets.definition import Definition, Item
@@ -188,6 +190,37 @@ def test_a_clock_set_back_does_not_silence_the_gateway() -> None:
     assert ticks(flow.take([accounted("forming", -3600 * S)]))
 
 
+THINGS = st.lists(
+    st.one_of(
+        st.builds(temperature, st.integers(), st.integers(0, 9 * S)),
+        st.builds(lambda n: said("packer-01", n, Observation("speed", n), source="packing"), st.integers(0, 9)),
+        st.builds(accounted, st.sampled_from(list(SOURCES)), st.integers(0, 9 * S), st.integers(0, 9), st.booleans()),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(THINGS, st.integers(0, 30))
+def test_numbers_have_no_holes_and_nothing_changes_its_place(things: list[Said], cut: int) -> None:
+    flow, seqs, ticked = sequencer(), dict[Any, int](), dict[str, int]()
+    seen: list[Any] = []
+    for part in (things[:cut], things[cut:]):
+        for partition, record in records(flow.take(part)):
+            name = record.asset if isinstance(record, Frame) else partition
+            assert record.seq == seqs.get(name, 0) + 1
+            seqs[name] = record.seq
+            if isinstance(record, Tick):
+                for source in record.sources:
+                    ticked[source] = ticked.get(source, 0) + 1
+            else:
+                seen += [(record.asset, o.value) for o in record.observations if o.item != "_model"]
+    told = [(t.asset, o.value) for t in things if isinstance(t, Frame) for o in t.observations if o.item != "_model"]
+    for asset in MODELS:
+        assert [v for a, v in seen if a == asset] == [v for a, v in told if a == asset]
+    assert set(ticked) <= {thing.source for thing in things if isinstance(thing, Accounted)}
+
+
 def ingest(batches: list[tuple[str, list[Message]]], out: list[Any], letters: list[Any]) -> Dataflow:
     item = PRESS.items["temperature"]
     makers = {
@@ -247,3 +280,18 @@ def test_a_restart_is_a_new_run_that_keeps_nothing(interval: int, tmp_path: Any)
         (1, 1, 2),
         (1, 2, 2),
     ]
+
+
+def test_two_workers_write_the_same_records_only_slower() -> None:
+    batches: list[Any] = [
+        batch
+        for n in range(20)
+        for batch in (("forming", [one(n, n), Mark(RUN + n, True, n)]), ("packing", [one(-n, n)]))
+    ]
+    out: list[tuple[str, list[Outgoing]]] = []
+    cluster_main(ingest(batches, out, []), [], 0, worker_count_per_proc=2)  # type: ignore[no-untyped-call]
+    for asset, sign in (("press-01", 1), ("packer-01", -1)):
+        mine = [frame for frame in frames(out) if frame.asset == asset]
+        assert [frame.seq for frame in mine] == list(range(1, len(mine) + 1))
+        told = [o.value for frame in mine for o in frame.observations if o.item in {"temperature", "speed"}]
+        assert list(dict.fromkeys(told)) == [sign * n for n in range(20)]
