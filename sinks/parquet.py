@@ -85,6 +85,7 @@ class _Sink(FixedPartitionedSink[B, bytes], Generic[B]):
     def __init__(
         self, root: Path, topic: str, stop: Stopping, *, roll_rows: int = ROLL_ROWS, roll_us: int = ROLL_US
     ) -> None:
+        self._root = root
         self._folder = root / self._kind.folder
         self._topic = topic
         self._stop = stop
@@ -97,7 +98,7 @@ class _Sink(FixedPartitionedSink[B, bytes], Generic[B]):
         return int(item_key)
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "_Partition[B]":
-        write_empty(self._folder, self._kind.schema)
+        prepare(self._root)
         return _Partition(self._kind, self._folder, self._topic, int(for_part), self._rolls, self._stop, resume_state)
 
 
@@ -296,14 +297,18 @@ def write_file(table: Table, path: Path, kind: Kind) -> None:
     sync_folder(path.parent)
 
 
-def write_empty(folder: Path, schema: Schema) -> None:
-    """Write the file that shows the columns."""
-    path = folder / EMPTY
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        pq.write_table(schema.empty_table(), temporary)
-        temporary.rename(path)
+def prepare(root: Path) -> None:
+    """Let readers of an archive that holds nothing yet see its columns: a file without rows, an empty manifest."""
+    for kind in (_OBSERVATIONS, _DERIVED):
+        folder = root / kind.folder
+        path = folder / EMPTY
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+            pq.write_table(kind.schema.empty_table(), temporary)
+            temporary.rename(path)
+        (folder / "manifest").mkdir(exist_ok=True)
+        (folder / "manifest" / "empty.jsonl").touch()
 
 
 def remove_orphans(folder: Path, partition: int, published: set[str]) -> None:
