@@ -188,9 +188,9 @@ def _event_time(line: truth.Line) -> int:
 def _cut(series: list[Told], start: int, end: int) -> list[Told]:
     """The link is lost for a while: unknown from its begin, at its end the value that then is true."""
     before = [each for each in series if each.at < start]
-    within = [each for each in series if start <= each.at < end]
-    after = [each for each in series if each.at >= end]
-    return [*before, Told(None, start), Told((within or before)[-1].value, end), *after]
+    true_again = [each for each in series if each.at <= end][-1].value
+    after = [each for each in series if each.at > end]
+    return [*before, Told(None, start), Told(true_again, end), *after]
 
 
 def _since(series: list[Told], since_us: int) -> list[Told]:
