@@ -71,9 +71,11 @@ class Site:
         pointer = read_table(self.kafka, VIEWS).get(view.encode())
         return 1 if pointer is None else int(json.loads(pointer)["generation"])
 
-    def create_topics(self, generation: int = 1) -> None:
+    def create_topics(self) -> None:
         """Create the topics that are missing and refuse a stream that could lose records."""
-        ensure_topics(self.kafka, stream_topics(generation))
+        ensure_topics(self.kafka, stream_topics(1))
+        if (generation := self.generation("derive")) > 1:
+            ensure_topics(self.kafka, stream_topics(generation))
         check_topic(self.kafka, ASSET_STREAM)
 
     def partitions(self) -> int:

@@ -36,8 +36,8 @@ def build(
 def flow() -> Dataflow:
     """Archive the live generation."""
     site = start()
+    site.create_topics()
     derived = site.generation("derive")
-    site.create_topics(derived)
     generation = site.generation("archive")
     return build(
         site.partitions(),

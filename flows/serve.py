@@ -35,8 +35,8 @@ def build(
 def flow() -> Dataflow:
     """Serve the live generation."""
     site = start()
+    site.create_topics()
     derived = site.generation("derive")
-    site.create_topics(derived)
     generation = site.generation("serve")
     return build(
         site.partitions(),
