@@ -6,77 +6,32 @@ manifest alone says what the archive holds: without a recovery store the stream 
 skipped. Rows may be looked up at their origin: (part, offset, idx).
 """
 
-import os
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from assets.batch import Batch, DerivedBatch
-from assets.frame import Frame
-from sinks._columns import (
-    DERIVED,
-    OBSERVATIONS,
-    SCHEMA_VERSION,
-    RecordBatch,
-    Schema,
-    Table,
-    derived_rows,
-    observation_rows,
-    pa,
-    pc,
-    pq,
-)
-from sinks._cut import ROLL_ROWS, ROLL_US, Measures, Progress, cut
-from sinks._manifest import AppendFile, Manifest, ManifestError, Part, Range, sync_folder, while_full
+from sinks._columns import SCHEMA_VERSION, Table, pa
+from sinks._cut import ROLL_ROWS, ROLL_US, Progress, cut
+from sinks._files import by_date, read_spool, remove_orphans, write_file
+from sinks._manifest import AppendFile, Manifest, ManifestError, Part, Range, while_full
+from sinks._tables import DERIVED_TABLE, OBSERVATION_TABLE, Kind, prepare
 from sinks._wait import Stopping
 
 STATE_VERSION: Final = 1
 MOST_PARTITIONS: Final = 1024
-SPOOL_ROWS: Final = 16_384
-"""Rows that wait in memory before they go to the spool (between two snapshots)."""
-EMPTY: Final = "schema/date=1970-01-01/empty.parquet"
-"""A file without rows, so that readers know the columns of an archive that holds nothing yet."""
+SPOOL_ROWS: Final = 32_768
+"""Rows and records that may wait in memory for the spool (between two snapshots)."""
+
+__all__ = ["DerivedSink", "ObservationSink", "prepare"]
 
 B = TypeVar("B", Batch, DerivedBatch)
-
-
-class Kind(NamedTuple):
-    """What is particular to one of the two tables."""
-
-    folder: str
-    schema: Schema
-    measure: Callable[[Sequence[Any]], Measures]
-    rows: Callable[[int, Sequence[int], Sequence[Any]], RecordBatch]
-    delta: tuple[str, ...]
-    plain: tuple[str, ...]
-
-
-def _measure_records(records: Sequence[Any]) -> Measures:
-    rows = [len(record.observations) if type(record) is Frame else 0 for record in records]
-    return Measures([record.gateway for record in records], [record.received for record in records], rows)
-
-
-def _measure_events(events: Sequence[Any]) -> Measures:
-    return Measures([""] * len(events), [event.time for event in events], [1] * len(events))
-
-
-_OBSERVATIONS: Final = Kind(
-    "observations", OBSERVATIONS, _measure_records, observation_rows, ("ts", "lag_us", "offset"), ("v_json",)
-)
-_DERIVED: Final = Kind(
-    "derived",
-    DERIVED,
-    _measure_events,
-    derived_rows,
-    ("ts", "since", "until", "duration_us", "offset", "basis_offset"),
-    ("id",),
-)
 
 
 class _Sink(FixedPartitionedSink[B, bytes], Generic[B]):
@@ -108,13 +63,13 @@ class ObservationSink(_Sink[Batch]):
     A range ends at `roll_rows` rows or after `roll_us` by the records' own clocks, and at the end of a bounded source.
     """
 
-    _kind = _OBSERVATIONS
+    _kind = OBSERVATION_TABLE
 
 
 class DerivedSink(_Sink[DerivedBatch]):
     """`ROOT/derived`: one row per derived event of one generation's `asset-state`."""
 
-    _kind = _DERIVED
+    _kind = DERIVED_TABLE
 
 
 class _State(msgspec.Struct):
@@ -196,11 +151,12 @@ class _Partition(StatefulSinkPartition[B, bytes], Generic[B]):
         if batch.first < begin:
             skip = bisect_left(offsets, begin)
             offsets, records = offsets[skip:], records[skip:]
-        for part in cut(self._progress, offsets, batch.next, self._kind.measure(records), *self._rolls):
+        measures = self._kind.measure(records)
+        for part in cut(self._progress, offsets, batch.next, measures, *self._rolls):
             if part.stop > part.start:
                 self._offsets.append(offsets[part.start : part.stop])
                 self._records.append(records[part.start : part.stop])
-                self._waiting += part.stop - part.start
+                self._waiting += part.stop - part.start + sum(measures.rows[part.start : part.stop])
             self._next = part.next
             if part.closes:
                 self._roll()
@@ -254,65 +210,5 @@ class _Partition(StatefulSinkPartition[B, bytes], Generic[B]):
         path = self._folder / f"date={day.isoformat()}" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         schema = rows.schema.with_metadata({f"penstock.{key}": str(value) for key, value in marks.items()})
-        while_full(lambda: write_file(rows.cast(schema), path, self._kind), path, self._stop)
+        while_full(lambda: write_file(rows.cast(schema), path, self._kind.delta, self._kind.plain), path, self._stop)
         return Part(str(path.relative_to(self._folder)), day.isoformat(), rows.num_rows)
-
-
-def read_spool(spool: AppendFile, schema: Schema) -> list[RecordBatch]:
-    """The record batches of a spool: Arrow IPC messages one after the other."""
-    batches: list[RecordBatch] = []
-    if spool.size:
-        source = pa.BufferReader(spool.read())
-        while source.tell() < spool.size:
-            batches.append(pa.ipc.read_record_batch(pa.ipc.read_message(source), schema))
-    return batches
-
-
-def by_date(table: Table) -> list[tuple[date, Table]]:
-    """The rows of each event date (UTC), dates in order, rows in the order of the stream."""
-    days = pc.cast(table["ts"], pa.date32())
-    found = sorted(pc.unique(days).to_pylist())
-    if len(found) == 1:
-        return [(found[0], table)]
-    return [(day, table.filter(pc.equal(days, pa.scalar(day, pa.date32())))) for day in found]
-
-
-def write_file(table: Table, path: Path, kind: Kind) -> None:
-    """Write beside `path`, make it durable, then give it its name: there is never half a file of that name."""
-    temporary = path.with_name(path.name + ".tmp")
-    dictionary = [name for name in table.schema.names if name not in (*kind.delta, *kind.plain)]
-    pq.write_table(
-        table,
-        temporary,
-        compression="zstd",
-        compression_level=3,
-        row_group_size=122_880,
-        write_page_index=True,
-        use_dictionary=dictionary,
-        column_encoding=dict.fromkeys(kind.delta, "DELTA_BINARY_PACKED"),
-    )
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    sync_folder(path.parent)
-
-
-def prepare(root: Path) -> None:
-    """Let readers of an archive that holds nothing yet see its columns: a file without rows, an empty manifest."""
-    for kind in (_OBSERVATIONS, _DERIVED):
-        folder = root / kind.folder
-        path = folder / EMPTY
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-            pq.write_table(kind.schema.empty_table(), temporary)
-            temporary.rename(path)
-        (folder / "manifest").mkdir(exist_ok=True)
-        (folder / "manifest" / "empty.jsonl").touch()
-
-
-def remove_orphans(folder: Path, partition: int, published: set[str]) -> None:
-    """Delete files that a crash left behind before they were published."""
-    for path in folder.glob(f"date=*/p{partition:05}-*.parquet*"):
-        if str(path.relative_to(folder)) not in published:
-            path.unlink()

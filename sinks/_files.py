@@ -1,0 +1,55 @@
+"""Files of the archive: the spool's rows back into columns, and Parquet files that are whole or not there."""
+
+import os
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from sinks._columns import RecordBatch, Schema, Table, pa, pc, pq
+from sinks._manifest import AppendFile, sync_folder
+
+
+def read_spool(spool: AppendFile, schema: Schema) -> list[RecordBatch]:
+    """The record batches of a spool: Arrow IPC messages one after the other."""
+    batches: list[RecordBatch] = []
+    if spool.size:
+        source = pa.BufferReader(spool.read())
+        while source.tell() < spool.size:
+            batches.append(pa.ipc.read_record_batch(pa.ipc.read_message(source), schema))
+    return batches
+
+
+def by_date(table: Table) -> list[tuple[date, Table]]:
+    """The rows of each event date (UTC), dates in order, rows in the order of the stream."""
+    days = pc.cast(table["ts"], pa.date32())
+    found = sorted(pc.unique(days).to_pylist())
+    if len(found) == 1:
+        return [(found[0], table)]
+    return [(day, table.filter(pc.equal(days, pa.scalar(day, pa.date32())))) for day in found]
+
+
+def write_file(table: Table, path: Path, delta: Sequence[str], plain: Sequence[str]) -> None:
+    """Write beside `path`, make it durable, then give it its name: there is never half a file of that name."""
+    temporary = path.with_name(path.name + ".tmp")
+    dictionary = [name for name in table.schema.names if name not in (*delta, *plain)]
+    pq.write_table(
+        table,
+        temporary,
+        compression="zstd",
+        compression_level=3,
+        row_group_size=122_880,
+        write_page_index=True,
+        use_dictionary=dictionary,
+        column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
+    )
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    sync_folder(path.parent)
+
+
+def remove_orphans(folder: Path, partition: int, published: set[str]) -> None:
+    """Delete files that a crash left behind before they were published."""
+    for path in folder.glob(f"date=*/p{partition:05}-*.parquet*"):
+        if str(path.relative_to(folder)) not in published:
+            path.unlink()

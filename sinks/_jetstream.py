@@ -1,0 +1,130 @@
+"""One JetStream stream with the newest message of every subject: how to reach it, make it and read it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+import nats
+from nats.aio.client import Client
+from nats.errors import ConnectionClosedError, Error
+from nats.js.api import DeliverPolicy, DiscardPolicy, StorageType, StreamConfig
+
+from assets.connection import NatsConnection
+
+log = logging.getLogger(__name__)
+
+STREAM: Final = "penstock"
+TIMEOUT_S: Final = 5.0
+RETRY_S: Final = 0.5
+IDLE_S: Final = 1.0
+
+
+class Last(NamedTuple):
+    """A message of the stream; `behind`: how many more come before a reader has all newest values."""
+
+    subject: str
+    payload: bytes
+    seq: int
+    behind: int
+
+
+async def last_values(connection: NatsConnection, stream: str = STREAM, subject: str = ">") -> dict[str, Last]:
+    """The newest message of every subject, as a snapshot."""
+    async with connect(connection) as client:
+        return {last.subject: last async for last in read_last(client, stream, subject, follow=False)}
+
+
+async def subscribe_last(connection: NatsConnection, stream: str = STREAM, subject: str = ">") -> AsyncIterator[Last]:
+    """The newest message of every subject, then each new one as it comes, without a hole between the two.
+
+    For ever: when NATS was away it starts again with all newest values, so the last message of a subject is right.
+    """
+    while True:
+        try:
+            async with connect(connection) as client:
+                async for last in read_last(client, stream, subject, follow=True):
+                    yield last
+        except (TimeoutError, OSError, Error) as error:
+            log.warning("lost NATS at %s: %s; trying again", host(connection), error)
+            await asyncio.sleep(RETRY_S)
+
+
+async def read_last(client: Client, stream: str, subject: str, *, follow: bool) -> AsyncIterator[Last]:
+    """The newest message of every subject by one ordered consumer; `follow`: then each new one, for ever."""
+    context = client.jetstream(timeout=TIMEOUT_S)
+    state = (await context.stream_info(stream)).state
+    if state.messages == 0 and not follow:
+        return
+    policy = DeliverPolicy.LAST_PER_SUBJECT
+    subscription = await context.subscribe(subject, stream=stream, ordered_consumer=True, deliver_policy=policy)
+    if not follow and not ((await subscription.consumer_info()).num_pending or subscription.pending_msgs):
+        return
+    while True:
+        try:
+            message = await subscription.next_msg(timeout=IDLE_S)
+        except TimeoutError:
+            if client.is_closed:
+                raise ConnectionClosedError from None
+            continue
+        place = message.metadata
+        yield Last(message.subject, message.data, place.sequence.stream, place.num_pending)
+        if not follow and (place.num_pending == 0 or place.sequence.stream >= state.last_seq):
+            return
+
+
+def host(connection: NatsConnection) -> str:
+    """Where a server is, without the secrets its URL may hold."""
+    parts = [urlsplit(url if "://" in url else f"nats://{url}") for url in connection.url.split(",")]
+    return ",".join(f"{part.hostname}:{part.port or 4222}" for part in parts)
+
+
+@asynccontextmanager
+async def connect(connection: NatsConnection) -> AsyncIterator[Client]:
+    """One connection that does not reconnect by itself: whoever uses it knows what has to be done again."""
+    client = await nats.connect(
+        connection.url.split(","),
+        user_credentials=connection.credentials,
+        allow_reconnect=False,
+        connect_timeout=int(TIMEOUT_S),
+        ping_interval=int(TIMEOUT_S),
+        error_cb=_quiet,
+    )
+    try:
+        yield client
+    finally:
+        with suppress(OSError, Error, asyncio.TimeoutError):
+            await client.close()
+
+
+async def _quiet(error: Exception) -> None:
+    log.debug("nats: %s", error)
+
+
+def stream_config(name: str, prefix: str) -> StreamConfig:
+    """One stream with one message per subject, for observations and derived state."""
+    return StreamConfig(
+        name=name,
+        subjects=[f"{prefix}assets.>", f"{prefix}state.>"],
+        storage=StorageType.FILE,
+        max_msgs_per_subject=1,
+        discard=DiscardPolicy.OLD,
+        allow_direct=True,
+    )
+
+
+async def delete_stream(connection: NatsConnection, stream: str) -> None:
+    """Delete a stream with all its messages; one that is missing is no error."""
+    async with connect(connection) as client:
+        with suppress(NotFoundError):
+            await client.jetstream(timeout=TIMEOUT_S).delete_stream(stream)
+
+
+async def find_last_values(connection: NatsConnection, stream: str = STREAM) -> dict[str, bytes] | None:
+    """The newest payload of every subject; None: there is no such stream."""
+    try:
+        return {subject: last.payload for subject, last in (await last_values(connection, stream)).items()}
+    except NotFoundError:
+        return None
