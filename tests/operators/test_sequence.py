@@ -164,6 +164,7 @@ def test_a_tick_names_the_sources_that_accounted_since_the_last_one() -> None:
         HOME["press-01"]: (2, RUN + S, {"forming": account(3)}),
         HOME["packer-01"]: (1, RUN + S, {"packing": account(9)}),
     }
+    assert list(ticks(flow.take([accounted("packing", 2 * S, 9)]))) == [HOME["packer-01"]]
 
 
 def test_a_source_without_assets_is_accounted_in_the_first_partition_of_the_gateway() -> None:
