@@ -12,7 +12,7 @@ The class knows neither Kafka nor the engine: a test calls its methods. Annotate
 restarts as msgpack; a field may be added later, a changed meaning needs a new `version`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import ClassVar
 
 import msgspec
@@ -57,6 +57,11 @@ class AssetLogic(msgspec.Struct, kw_only=True, dict=True):
     """The event time of the asset: the newest sample or timer so far (us)."""
     due: int | None = None
     """When `on_time` is wanted next (us), or None."""
+
+    @property
+    def wanted(self) -> Container[str] | None:
+        """The items `on_observation` is called for; None: all. Naming them saves a call for each of the others."""
+        return None
 
     def on_observation(self, o: Observation) -> Changes:
         """A value arrived; `o.time` is its event time. Repeated values (`NO_SAMPLE` flags) arrive as well."""

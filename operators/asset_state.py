@@ -68,30 +68,33 @@ class Assets(Generic[L]):
         return out
 
     def _frame(self, offset: int, frame: Frame, out: list[DerivedEvent]) -> None:
-        asset = frame.asset
+        """Handle the observations of a frame; the hot loop, so what can be local is local."""
+        asset, received, partition = frame.asset, frame.received, self._partition
         logic = self._cells.get(asset)
         if logic is None:
             logic = self._cells[asset] = self._logic(asset=asset)
-        on_observation, received, index = logic.on_observation, frame.received, -1
+        wanted, now, due, index = logic.wanted, logic.now, logic.due, -1
         for o in frame.observations:
             index += 1
-            flags = o.flags
-            time = o.source_time
-            if time is None or flags & CLOCK_SKEW:
+            time, flags, item = o.source_time, o.flags, o.item
+            if time is None or (flags and flags & CLOCK_SKEW):
                 time = received
-            o.time = time
-            if o.item[0] == "_":
-                self._fact((self._partition, offset, index), frame, logic, o, out)
+            if time > now and not (flags and flags & NO_SAMPLE):
+                if due is not None and due <= time:
+                    self._fire(asset, logic, time, (partition, offset, index), out)
+                    due = logic.due
+                logic.now = now = time
+            if wanted is not None and item not in wanted and item[0] != "_":
                 continue
-            if time > logic.now and not flags & NO_SAMPLE:
-                if logic.due is not None and logic.due <= time:
-                    self._fire(asset, logic, time, (self._partition, offset, index), out)
-                logic.now = time
-            changes = on_observation(o)
-            if changes:
-                self._emit(asset, logic, changes, time, (self._partition, offset, index), out)
-        if logic.due is not None:
-            self._schedule(asset, logic.due)
+            o.time = time
+            if item[0] == "_":
+                self._fact((partition, offset, index), frame, logic, o, out)
+                wanted = logic.wanted
+            elif changes := logic.on_observation(o):
+                self._emit(asset, logic, changes, time, (partition, offset, index), out)
+            now, due = logic.now, logic.due
+        if due is not None:
+            self._schedule(asset, due)
 
     def _fact(self, origin: Origin, frame: Frame, logic: L, o: Observation, out: list[DerivedEvent]) -> None:
         """Handle what the stream says about the asset itself."""

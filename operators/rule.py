@@ -4,7 +4,7 @@ A rule kind is a public module of this folder that names its class `Spec`; the k
 adding a file.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from assets.definition import Definition, Item
 from assets.frame import NO_SAMPLE, Flag, Observation
 from operators.asset_logic import Changes
+
+
+KEYFRAME: Final = int(Flag.KEYFRAME)
 
 
 class RuleState(msgspec.Struct):
@@ -65,11 +68,13 @@ def effect_time(state: RuleState, o: Observation) -> int | None:
     Lateness is judged against the item's own observations. A first value after a reconnect is taken even when its
     source time is old, but no effect lies before an earlier one, so the changes of a metric stay in order.
     """
+    time = o.time
     if o.flags & NO_SAMPLE:
-        if o.flags & Flag.KEYFRAME and state.sample:
+        if o.flags & KEYFRAME and state.sample:
             return None
-    elif o.time < state.sample:
+    elif time < state.sample:
         return None
-    state.sample = o.time
-    state.time = max(state.time, o.time)
+    state.sample = time
+    if time > state.time:
+        state.time = time
     return state.time

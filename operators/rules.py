@@ -6,7 +6,7 @@ removed one ends (its metric becomes unknown) and a new one starts afresh.
 
 import functools
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -84,6 +84,10 @@ class Rules(AssetLogic):
                 self.states[metric] = rule.State()
         self._reckon_due()
         return ended
+
+    @property
+    def wanted(self) -> Container[str]:
+        return self._by_item
 
     def on_observation(self, o: Observation) -> Changes:
         watching = self._by_item.get(o.item)
