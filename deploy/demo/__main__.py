@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import signal
+import sys
 from pathlib import Path
 
 from deploy.demo import site
@@ -24,9 +25,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="stop by itself after so long")
     parser.add_argument("--ports", type=int, nargs=4, metavar=("OPCUA1", "OPCUA2", "MODBUS1", "MODBUS2"))
     args = parser.parse_args()
-    logging.basicConfig(level=logging.ERROR)
+    logging.basicConfig(level=logging.CRITICAL)  # clients that leave are no news here, and what fails is said below
     args.data.mkdir(parents=True, exist_ok=True)
-    asyncio.run(run(args.seed, args.ports or site.free_ports(len(site.SERVERS)), args.data, args.seconds))
+    ports = args.ports or site.free_ports(len(site.SERVERS))
+    try:
+        asyncio.run(run(args.seed, ports, args.data, args.seconds))
+    except OSError as error:
+        sys.exit(f"could not start the demo plant on ports {ports}: {error}; leave --ports away to use free ones")
 
 
 async def run(seed: int, ports: list[int], data: Path, seconds: float | None) -> None:

@@ -53,7 +53,8 @@ class ModbusServer:
     def __init__(self, port: int, units: dict[int, Unit]) -> None:
         self.port = port
         self.units = units
-        self._connections: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self._connections: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
 
     async def start(self) -> None:
         """Listen."""
@@ -61,13 +62,17 @@ class ModbusServer:
 
     async def stop(self) -> None:
         """Close the port and every connection."""
+        if self._server is None:
+            return
         self._server.close()
-        for writer in list(self._connections):
+        tasks = [task for task in self._connections.values() if task is not None]
+        for writer in self._connections:
             writer.close()
+        await asyncio.gather(*tasks)
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections.add(writer)
+        self._connections[writer] = asyncio.current_task()
         try:
             while True:
                 transaction, protocol, length, unit = _HEADER.unpack(await reader.readexactly(_HEADER.size))
@@ -80,7 +85,7 @@ class ModbusServer:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the client left: nothing to answer
         finally:
-            self._connections.discard(writer)
+            self._connections.pop(writer)
             writer.close()
 
     def _answer(self, unit_id: int, pdu: bytes) -> bytes:

@@ -1,5 +1,6 @@
 import json
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.demo import truth
+from deploy.demo.site import free_ports
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
@@ -34,3 +36,14 @@ def test_it_ends_by_itself_after_the_seconds_asked_for(tmp_path: Path) -> None:
     subprocess.run([*COMMAND, str(tmp_path), "--seconds", "0.5"], cwd=ROOT, check=True, timeout=30)
     lines = truth.read(tmp_path / "truth.jsonl")
     assert [lines[0]["kind"], lines[-1]["kind"]] == ["start", "end"]
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    ports = free_ports(4)
+    with socket.create_server(("127.0.0.1", ports[2])):
+        command = [*COMMAND, str(tmp_path), "--ports", *map(str, ports)]
+        done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"could not start the demo plant on ports {ports}: ")
+    assert str(ports[2]) in done.stderr.partition("]: ")[2]
+    assert "Traceback" not in done.stderr
