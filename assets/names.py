@@ -51,6 +51,4 @@ def split_path(path: str) -> dict[str, str]:
     return dict(zip(PATH_LEVELS, path.split("/"), strict=True))
 
 
-Id = Annotated[str, AfterValidator(check_id)]
 ItemId = Annotated[str, AfterValidator(check_item_id)]
-AssetPath = Annotated[str, AfterValidator(check_path)]
