@@ -2,9 +2,11 @@
 
 `unchanged`: the same value and status again, and no new measurement: of an event always, of a sample when it was polled
 (no device time, or the same one). `deadband`: a sample nearer to the last published value than its deadband (a change
-of exactly the deadband is published). `redelivered`: the very observation that is already known, delivered again after
-a reconnect. A changed status, the first value, and the first after an outage are always published, and a value
-received a heartbeat or more after the last published one.
+of exactly the deadband is published). `redelivered`: the very observation that is already known, delivered again.
+
+Always published: a changed status, the first value, a value received a heartbeat or more after the last published one,
+and what is read anew after an outage. Readers forget a state when its link is lost, so they must be told that it is
+still the same; flag initial says that it is no change, flag redelivered that it is the observation they had.
 """
 
 from typing import Final, Literal
@@ -21,6 +23,12 @@ _INITIAL: Final = int(Flag.INITIAL)
 _KEYFRAME: Final = int(Flag.KEYFRAME)
 _CLOCK_SKEW: Final = int(Flag.CLOCK_SKEW)
 _ABOUT_THE_VALUE: Final = int(Flag.CLOCK_SKEW | Flag.SUBSTITUTED)
+_ADDED: Final[dict[Rule, int]] = {
+    "unchanged": int(Flag.INITIAL),
+    "deadband": 0,
+    "redelivered": int(Flag.INITIAL | Flag.REDELIVERED),
+}
+"""What is added to the flags of a value that is told only because it is the first after an outage."""
 _ROUNDING: Final = 1 - 1e-9  # 80.1 - 80.0 is a little less than 0.1
 
 
@@ -65,10 +73,10 @@ class Channel:
         if last is not None:
             rule = self._rule(value, status, time, flags, received, last)
             if rule is not None:
-                self._known = value, status, time
-                return rule
-            if self.outage and _same(value, last.value) and status == last.status:
-                flags |= _INITIAL
+                if not self._confirms(rule, flags):
+                    self._known = value, status, time
+                    return rule
+                flags |= _ADDED[rule]
         if time is not None and time > latest:
             flags |= _CLOCK_SKEW
         self.published = observation = Observation(self.name, value, status, time, flags)
@@ -82,9 +90,9 @@ class Channel:
     ) -> Rule | None:
         known_value, known_status, known_time = self._known
         again = time is None or time == known_time
-        if flags & _AGAIN and again and time is not None and status == known_status and _same(value, known_value):
+        if flags & _AGAIN and time is not None and again and status == known_status and _same(value, known_value):
             return "redelivered"
-        if self.outage or status != last.status:
+        if status != last.status:
             return None
         if self._heartbeat is not None and not 0 <= received - self._at < self._heartbeat:
             return None  # due, or the gateway's clock was set back
@@ -93,6 +101,10 @@ class Channel:
         if self._deadband and _near(value, last.value, self._deadband):
             return "deadband"
         return None
+
+    def _confirms(self, rule: Rule, flags: int) -> bool:
+        """Whether a value that says nothing new must be told all the same; replayed history says nothing of now."""
+        return self.outage and (rule != "redelivered" or flags & _INITIAL != 0)
 
     def seed(self, last: Observation) -> None:
         """Take over what an earlier run published last; the next value counts as the first after an outage."""

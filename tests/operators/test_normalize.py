@@ -323,17 +323,19 @@ def test_the_last_mark_of_a_source_says_so() -> None:
 
 def test_a_new_run_goes_on_from_what_the_last_one_published() -> None:
     normalizer = single(category="EVENT")
-    last = Observation("x", "open", 0, NOON - 50 * S, 0)
-    normalizer.seed({("press-01", "x"): last}, NOON - 20 * S)
+    normalizer.seed({("press-01", "x"): Observation("x", "open", 0, NOON - 50 * S)}, NOON - 20 * S)
+    replayed, initial = int(Flag.REPLAYED), int(Flag.INITIAL)
     told = [
-        readings(NOON, Reading("a", "open", 0, NOON - 50 * S, 1)),
-        readings(NOON + S, Reading("a", "shut", 0, NOON + S)),
+        readings(NOON, Reading("a", "open", 0, NOON - 50 * S, replayed)),
+        readings(NOON + S, Reading("a", "open", 0, NOON - 50 * S, initial)),
+        readings(NOON + 2 * S, Reading("a", "shut", 0, NOON + S)),
     ]
-    said, _ = normalizer.take([*told, Mark(NOON + S, True, 2)])
+    said, _ = normalizer.take([*told, Mark(NOON + 3 * S, True, 3)])
     value = {"items": ["x"], "from": NOON - 20 * S, "to": NOON, "reason": "the gateway was not running", "lost": None}
-    assert frames(said)[:2] == [
+    assert frames(said)[:3] == [
         frame("press-01", NOON, Observation("_gap", value)),
-        frame("press-01", NOON + S, Observation("x", "shut", 0, NOON + S, 0)),
+        frame("press-01", NOON + S, Observation("x", "open", 0, NOON - 50 * S, initial | int(Flag.REDELIVERED))),
+        frame("press-01", NOON + 2 * S, Observation("x", "shut", 0, NOON + S)),
     ]
     assert accounts(said)[0].account.suppressed == {"redelivered": 1}
 
