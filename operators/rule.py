@@ -10,7 +10,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from assets.definition import Definition, Item
-from assets.frame import NO_SAMPLE, Flag, Observation
+from assets.frame import CLOCK_SKEW, NO_SAMPLE, Flag, Observation
 from operators.asset_logic import Changes
 
 
@@ -68,13 +68,14 @@ def effect_time(state: RuleState, o: Observation) -> int | None:
     Lateness is judged against the item's own observations. A first value after a reconnect is taken even when its
     source time is old, but no effect lies before an earlier one, so the changes of a metric stay in order.
     """
-    time = o.time
-    if o.flags & NO_SAMPLE:
-        if o.flags & KEYFRAME and state.sample:
+    time, flags = o.time, o.flags
+    if flags & NO_SAMPLE:
+        if flags & KEYFRAME and state.sample:
             return None
-    elif time < state.sample:
+    elif time < state.sample and not flags & CLOCK_SKEW:
         return None
-    state.sample = time
+    if not flags & CLOCK_SKEW:  # a time by the gateway's clock says nothing about the order of the device's
+        state.sample = time
     if time > state.time:
         state.time = time
     return state.time

@@ -83,3 +83,13 @@ def test_an_unchanged_rule_goes_on_when_another_one_is_added() -> None:
     )
     events = run(Rules, [*stream("Execute@10"), frame(20, ("_model", more.value())), *stream("Held@30")[1:]])
     assert said(events, "running") == [("Execute", 10), ("Held", 30)]
+
+
+def test_a_clock_that_was_skewed_loses_no_change_when_it_is_right_again() -> None:
+    skewed = frame(20, ("state", "Held", 0, 9_999, int(Flag.CLOCK_SKEW)))
+    right = frame(20.1, ("state", "Execute", 0, 19.95))
+    assert said(run(Rules, [*stream("Execute@10"), skewed, right]), "running") == [
+        ("Execute", 10),
+        ("Held", 20),
+        ("Execute", 20),
+    ]
