@@ -23,12 +23,13 @@ class DeviceLink:
     def __init__(self, name: str, endpoint: str, outlet: Outlet) -> None:
         self._what = f'source "{name}" at {endpoint}'
         self._outlet = outlet
-        self._proved_at: int | None = None
+        self.proved_at: int | None = None
         self._cause: str | None = None
+        self._first_cause: str | None = None
 
     def proved(self, at: int) -> None:
         """The device answered at this instant."""
-        self._proved_at = at
+        self.proved_at = at
         self._outlet.prove()
 
     def lost(self, cause: str, next_try_s: float) -> None:
@@ -36,22 +37,22 @@ class DeviceLink:
         self._outlet.link(False, cause)
         if cause != self._cause:
             log.warning("could not read %s: %s; trying again in %.1f s", self._what, cause, next_try_s)
-        self._cause = cause
+        self._cause, self._first_cause = cause, self._first_cause or cause
 
     def missed(self, cause: str) -> None:
         """Values may have been lost since the last proof, although the device can still be reached."""
         if self._cause is None:
             log.warning("%s may have lost values: %s; reading on", self._what, cause)
-        self._cause = cause
+        self._cause, self._first_cause = cause, self._first_cause or cause
 
     def found(self, received: int) -> None:
         """The first reading after a loss came at `received`: the link is back, and what lies between is a gap."""
         self._outlet.link(True)
-        if self._cause is not None:
+        if self._first_cause is not None:
             log.info("%s is back", self._what)
-            if self._proved_at is not None:
-                self._outlet.gap(Gap([], self._proved_at, received, self._cause))
-        self._cause = None
+            if self.proved_at is not None:
+                self._outlet.gap(Gap([], self.proved_at, received, self._first_cause))
+        self._cause = self._first_cause = None
         self.proved(received)
 
 
