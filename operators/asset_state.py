@@ -21,6 +21,7 @@ from assets.frame import (
     VERSION,
     ContractError,
     DerivedEvent,
+    Flag,
     Frame,
     Observation,
     Tick,
@@ -31,6 +32,7 @@ from operators._links import LinkChange, Links
 from operators.asset_logic import AssetLogic, Changes
 
 SNAPSHOT_VERSION: Final = 1
+KEYFRAME: Final = int(Flag.KEYFRAME)
 
 L = TypeVar("L", bound=AssetLogic)
 Origin = tuple[int, int, int]
@@ -99,8 +101,10 @@ class Assets(Generic[L]):
     def _fact(self, origin: Origin, frame: Frame, logic: L, o: Observation, out: list[DerivedEvent]) -> None:
         """Handle what the stream says about the asset itself."""
         if o.item == AVAILABILITY:
-            changes = self._links.said(frame.asset, frame.source, o.value == AVAILABLE, o.time)
-            self._links_changed(changes, origin, out)
+            known = frame.asset in self._links.source(frame.source).assets
+            if not (known and o.flags & KEYFRAME):  # a repetition by the gateway proves nothing about the device
+                changes = self._links.said(frame.asset, frame.source, o.value == AVAILABLE, o.time)
+                self._links_changed(changes, origin, out)
         elif o.item == MODEL:
             self._define(origin, frame, logic, o, out)
 

@@ -1,6 +1,6 @@
 """Availability and the clock of a partition: who is lost, when, and by whose time."""
 
-from assets.frame import Frame, Tick
+from assets.frame import Flag, Frame, Tick
 from operators.rules import Rules
 from tests.streams import definition, frame, run, said, tick
 
@@ -69,3 +69,14 @@ def test_an_unproved_source_is_accounted_but_not_alive() -> None:
         t.sources["s"].mark = None
     events = run(Rules, [begin(), *unproved])
     assert said(events, "availability") == [("AVAILABLE", 0), ("UNAVAILABLE", 10)]
+
+
+def test_a_key_frame_does_not_revive_a_silent_source() -> None:
+    repeated = frame(40, ("_availability", "AVAILABLE", 0, None, int(Flag.KEYFRAME)))
+    events = run(Rules, [begin(), *ticks(0, 20), *ticks(20, 40, "other", "gw-2"), repeated])
+    assert said(events, "availability") == [("AVAILABLE", 0), ("UNAVAILABLE", 29)]
+
+
+def test_a_key_frame_tells_whoever_starts_in_the_middle() -> None:
+    repeated = frame(40, ("_model", MODEL), ("_availability", "AVAILABLE", 0, None, int(Flag.KEYFRAME)))
+    assert said(run(Rules, [repeated]), "availability") == [("AVAILABLE", 40)]
