@@ -7,8 +7,8 @@ from assets._expand import Entry, Expander, fill_template
 from assets._folder import Folder
 from assets._problems import Path, suggestion
 from assets._rules import AVAILABILITY, Rule, RuleBook
-from assets._schema import AssetOptions
-from assets._types import AssetType, Fields, Types, check_rules, merge_items
+from assets._schema import AssetOptions, ItemOptions
+from assets._types import AssetType, Broken, Fields, Types, check_rules, merge_items
 from assets._wording import check, rest
 from assets.definition import Counter, Definition, Item, SourceModel
 from assets.names import check_path
@@ -37,8 +37,10 @@ class Assets:
             return None
         self._path(options.path, (*entry.path, "path"))
         type_ = self._types.named(options.type, (*entry.path, "type"))
-        named = self._source(options.source, (*entry.path, "source"))
-        if type_ is None or not named:
+        self._source(options.source, (*entry.path, "source"))
+        if type_ is None:
+            for name, written in options.items.items():
+                check(ItemOptions, written, ((*entry.path, "items", name),), self._folder)
             return None
         at = (entry.path, *type_.at)
         fields = merge_items(self._folder, type_.items, options.items, at)
@@ -74,23 +76,22 @@ class Assets:
         return {**inherited, **check_rules(self._folder, self._book, own, at)}
 
     def _items(
-        self, entry: Entry, options: AssetOptions, fields: Mapping[str, Fields | None], at: tuple[Path, ...]
+        self, entry: Entry, options: AssetOptions, fields: Mapping[str, Fields], at: tuple[Path, ...]
     ) -> dict[str, Item]:
         """The items that can be read; what keeps others from it becomes problems."""
-        found = {name: item for name, item in fields.items() if item is not None}
-        self._complete("source", entry, options.source, found)
-        self._complete("address", entry, options.address, found)
+        self._complete("source", entry, options.source, fields)
+        self._complete("address", entry, options.address, fields)
         reader = _Addresses(self._folder, self._sources, entry, options.address)
         items = {}
-        for name, written in found.items():
+        for name, written in fields.items():
             source = written.get("source") or options.source
             template = written.get("address") or options.address
-            own = ((*owner, "items", name) for owner in at)
-            places = tuple(own)
-            if source is None or template is None or not self._named_by_item(written, places):
+            places = tuple((*owner, "items", name) for owner in at)
+            if not self._named_by_item(written, places) or source is None or template is None:
                 continue
             where = self._folder.nearest(places, ("address",)) if written.get("address") else (*entry.path, "address")
-            if (address := reader.address(name, source, template, where)) is not None:
+            address = reader.address(name, source, template, where)
+            if address is not None and not isinstance(written, Broken):
                 items[name] = _item(written, source, address)
             self._former(name, written, fields, places)
         reader.check_distinct()
@@ -113,7 +114,7 @@ class Assets:
     def _source(self, name: str | None, path: Path) -> bool:
         if name is None or name in self._sources:
             return True
-        if "${" not in name:
+        if "{" not in name:
             self._problems.add(path, f'is "{name}"{suggestion(name, self._sources, "sources")}')
         return False
 
@@ -140,7 +141,7 @@ class _Addresses:
             return None
         try:
             address = fill_template(template, item, self._entry)
-            if config := self._sources[source]:
+            if config := self._sources.get(source):
                 config.check_address(address)
         except ValueError as error:
             self._failed.add(where)

@@ -14,15 +14,20 @@ from assets.names import check_item_id
 Fields = dict[str, Any]
 """The options of an item that are written, checked."""
 
+
+class Broken(Fields):
+    """What is left of an item with a problem: where it is read, so that this is checked all the same."""
+
+
 NUMERIC_ONLY = ("unit", "range", "deadband", "counter")
 DISCRETE_ONLY = ("states", "enum")
 
 
 class AssetType(NamedTuple):
-    """A type: the paths of itself and those it extends, items (None: with a problem), rules as written and checked."""
+    """A type: the paths of itself and those it extends, items, rules as written and checked."""
 
     at: tuple[Path, ...]
-    items: dict[str, Fields | None]
+    items: dict[str, Fields]
     derive: dict[str, Any]
     rules: dict[str, Rule]
 
@@ -79,20 +84,25 @@ class Types:
 
 
 def merge_items(
-    folder: Folder, base: Mapping[str, Fields | None], written: Mapping[str, Any], at: tuple[Path, ...]
-) -> dict[str, Fields | None]:
+    folder: Folder, base: Mapping[str, Fields], written: Mapping[str, Any], at: tuple[Path, ...]
+) -> dict[str, Fields]:
     """Items with what is written for them here; `at` are the paths of the owners, the most specific first."""
     merged = dict(base)
     for name, options in written.items():
         places = tuple((*owner, "items", name) for owner in at)
         checked = check(ItemOptions, options, places, folder)
         known = merged.get(name, {})
-        if not named_well(folder, name, places[0]) or checked is None or known is None:
-            merged[name] = None
+        if not named_well(folder, name, places[0]) or checked is None or isinstance(known, Broken):
+            merged[name] = Broken({**known, **_reach(options)})
             continue
         fields = merge(known, checked.model_dump(exclude_unset=True))
-        merged[name] = fields if _fits(folder, fields, places) else None
+        merged[name] = fields if _fits(folder, fields, places) else Broken(fields)
     return merged
+
+
+def _reach(options: Any) -> Fields:
+    written = options if isinstance(options, dict) else {}
+    return {key: written[key] for key in ("source", "address") if isinstance(written.get(key), str)}
 
 
 def check_rules(folder: Folder, book: RuleBook, derive: Mapping[str, Any], at: tuple[Path, ...]) -> dict[str, Rule]:

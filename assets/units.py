@@ -67,10 +67,12 @@ _MEANT: Final = {
 }
 """What people write, and its code."""
 
+_MEANT_BY_CASE: Final = {written.lower(): code for written, code in _MEANT.items()}
+
 _BY_CASE: Final = {
     unit.lower(): unit
     for unit in _atoms("kW MW kPa MPa mbar kV mA kHz MHz kN kJ MJ kg mm km ms us ml bar Hz Pa Cel") | {"K"}
-} | {"kelvin": "K"}
+} | {"kelvin": "K", "newton": "N", "watt": "W", "volt": "V", "ampere": "A", "amp": "A", "meter": "m", "second": "s"}
 """Codes that are often written in the wrong case, by their small letters."""
 
 _COMPONENT = re.compile(
@@ -87,7 +89,12 @@ def check_unit(code: str) -> str:
     """
     if _is_term(code):
         return code
-    if meant := _MEANT.get(code) or _BY_CASE.get(code.lower()) or nearest(code, sorted(_METRIC | _PLAIN)):
+    if (
+        meant := _MEANT.get(code)
+        or _MEANT_BY_CASE.get(code.lower())
+        or _BY_CASE.get(code.lower())
+        or nearest(code, sorted(_METRIC | _PLAIN))
+    ):
         raise ValueError(f'expected a UCUM code; it is "{code}"; did you mean "{meant}"?')
     raise ValueError(f'expected a UCUM code such as Cel, kW.h, m/s2, /min or {{part}}; it is "{code}"')
 

@@ -240,6 +240,11 @@ def test_no_way_of_misspelling_tells_a_secret(tmp_path: Path, line: str) -> None
     assert SECRET not in str(raised.value)
 
 
+def test_a_secret_that_is_a_number_is_not_repeated(tmp_path: Path) -> None:
+    text = "sources:\n  forming: {protocol: opcua, endpoint: e, password: 24680}\n"
+    assert problems(write(tmp_path, text)) == ["site.yaml:2 sources.forming.password: expected text"]
+
+
 def test_a_password_in_an_address_is_not_repeated(tmp_path: Path) -> None:
     text = "sources:\n  forming: {protocol: opcua, endpoint: e}\nassets:\n  a:\n    type: t\n    path: //me:hunter2@x\n"
     assert not any(SECRET in line for line in problems(write(tmp_path, text)))
