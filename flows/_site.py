@@ -5,19 +5,24 @@
 time goes into one hot Parquet file) and `PENSTOCK_LOG` (the level).
 """
 
+import functools
 import gc
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal, ParamSpec, Self
 
+from bytewax.dataflow import Dataflow
+
+from assets.condition import Refused, Unavailable
 from assets.connection import KafkaConnection, NatsConnection
 from assets.duration import parse_duration_us
-from assets.plant import Plant, load
+from assets.plant import ConfigError, Plant, load
 from assets.stream import ASSET_STREAM, DEAD_LETTERS, VIEWS, state_topic
 from operators.normalize import Normalizer
 from sinks.kafka import StreamSink, ensure_topics, stream_topics
@@ -28,13 +33,13 @@ from sources._devices import Devices, now_us
 from sources._partition import Stop
 from sources.kafka import Bounds, StreamSource, check_topic, partition_count, read_table
 
-log = logging.getLogger(__name__)
-
+P = ParamSpec("P")
 View = Literal["derive", "serve", "archive"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 DEMO_PLANT: Final = ROOT / "deploy" / "demo" / "plant"
 ROLL: Final = "5m"
+EXIT_REFUSED: Final = 2
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 GC_THRESHOLDS: Final = (100_000, 20, 50)
 """Records are decoded in thousands and freed by reference counts: the default thresholds would walk them in vain."""
@@ -71,11 +76,11 @@ class Site:
         pointer = read_table(self.kafka, VIEWS).get(view.encode())
         return 1 if pointer is None else int(json.loads(pointer)["generation"])
 
-    def create_topics(self) -> None:
+    def create_topics(self, generation: int = 1) -> None:
         """Create the topics that are missing and refuse a stream that could lose records."""
-        ensure_topics(self.kafka, stream_topics(1))
-        if (generation := self.generation("derive")) > 1:
-            ensure_topics(self.kafka, stream_topics(generation))
+        ensure_topics(self.kafka, stream_topics(1), self.stop)
+        for wanted in {generation, self.generation("derive")} - {1}:
+            ensure_topics(self.kafka, stream_topics(wanted), self.stop)
         check_topic(self.kafka, ASSET_STREAM)
 
     def partitions(self) -> int:
@@ -137,8 +142,9 @@ class Gateway:
 
     @classmethod
     def of(cls, site: Site) -> Self:
-        """The gateway of this process; copy i of N owns every N-th source."""
+        """The gateway of this process; copy i of N owns every N-th source. The plant is checked before all else."""
         plant = load(site.plant)
+        site.create_topics()
         i, n = map(int, site.copy.split("/"))
         name = site.gateway if n == 1 else f"{site.gateway}-{i}"
         return cls(name, now_us(), plant, site.partitions(), tuple(sorted(plant.sources)[i::n]))
@@ -173,13 +179,29 @@ def progress_group(view: View, generation: int) -> str:
     return f"penstock.{view}.g{generation}"
 
 
+def entry(factory: Callable[P, Dataflow]) -> Callable[P, Dataflow]:
+    """A flow's factory whose errors are one message: exit code 2 where a restart would not help, else 1."""
+
+    @functools.wraps(factory)
+    def refusing(*arguments: P.args, **options: P.kwargs) -> Dataflow:
+        try:
+            return factory(*arguments, **options)
+        except (ConfigError, Refused) as error:
+            print(error, file=sys.stderr)
+            raise SystemExit(EXIT_REFUSED) from None
+        except Unavailable as error:
+            raise SystemExit(str(error)) from None
+
+    return refusing
+
+
 def start(plant: str | None = None) -> Site:
     """Prepare this process for a flow: log, signals, collector; called by each flow's factory, in the main thread."""
     logging.basicConfig(level=os.environ.get("PENSTOCK_LOG", "INFO"), format=LOG_FORMAT)
     if os.environ.get("BYTEWAX_DATAFLOW_API_ENABLED"):
-        raise SystemExit(
-            "BYTEWAX_DATAFLOW_API_ENABLED is set: the engine would open an unprotected server on all interfaces; "
-            "unset it and start again"
+        raise Refused(
+            "could not start: BYTEWAX_DATAFLOW_API_ENABLED is set, and the engine would open an unprotected server on "
+            "all interfaces; unset it and start again"
         )
     gc.set_threshold(*GC_THRESHOLDS)
     environment = dict(os.environ) if plant is None else {**os.environ, "PENSTOCK_PLANT": plant}

@@ -1,6 +1,6 @@
 """The asset stream and derived state to Parquet, for DuckDB.
 
-    python -m bytewax.run flows.archive
+python -m bytewax.run flows.archive
 """
 
 import bytewax.operators as op
@@ -9,7 +9,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from assets.batch import Batch, DerivedBatch, Outgoing, RawBatch
-from flows._site import start
+from flows._site import entry, start
 from operators.dead_letters import dead_letters
 from operators.decode import decode, decode_derived
 
@@ -33,6 +33,7 @@ def build(
     return flow
 
 
+@entry
 def flow() -> Dataflow:
     """Archive the live generation."""
     site = start()

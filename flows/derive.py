@@ -1,6 +1,6 @@
 """The asset stream to derived state: run every asset's rules, as the stream carries them.
 
-    python -m bytewax.run flows.derive
+python -m bytewax.run flows.derive
 """
 
 import bytewax.operators as op
@@ -9,7 +9,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from assets.batch import Outgoing, RawBatch
-from flows._site import start
+from flows._site import entry, start
 from operators.asset_state import asset_state
 from operators.dead_letters import dead_letters
 from operators.decode import decode
@@ -31,6 +31,7 @@ def build(
     return flow
 
 
+@entry
 def flow() -> Dataflow:
     """Derive the live generation."""
     site = start()

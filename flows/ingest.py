@@ -1,7 +1,7 @@
 """Devices to the asset stream: read every source, give readings their meaning, number the records, publish.
 
-    python -m bytewax.run flows.ingest
-    python -m bytewax.run "flows.ingest:flow('plants/hamburg')"
+python -m bytewax.run flows.ingest
+python -m bytewax.run "flows.ingest:flow('plants/hamburg')"
 """
 
 import bytewax.operators as op
@@ -11,7 +11,7 @@ from bytewax.outputs import Sink
 
 from assets.batch import Outgoing
 from assets.reading import Message
-from flows._site import Gateway, start
+from flows._site import Gateway, entry, start
 from operators.dead_letters import dead_letters
 from operators.normalize import normalize
 from operators.sequence import sequence
@@ -27,7 +27,9 @@ def build(
     flow = Dataflow("ingest")
     messages = op.input("devices", flow, devices)
     normalized = normalize("normalize", messages, gateway.normalizers)
-    models = {asset: gateway.plant.assets[asset].definition for assets in gateway.assets_of.values() for asset in assets}
+    models = {
+        asset: gateway.plant.assets[asset].definition for assets in gateway.assets_of.values() for asset in assets
+    }
     records = sequence(
         "sequence", normalized.oks, gateway.name, gateway.run, gateway.partitions, models, gateway.assets_of
     )
@@ -36,9 +38,9 @@ def build(
     return flow
 
 
+@entry
 def flow(plant: str | None = None) -> Dataflow:
     """Read the plant of `$PENSTOCK_PLANT` (default: the demo's)."""
     site = start(plant)
-    site.create_topics()
     gateway = Gateway.of(site)
     return build(gateway, gateway.devices(site.stop), site.frames_sink(), site.dead_letters("ingest"))

@@ -1,6 +1,6 @@
 """The asset stream and derived state to NATS: every value live, the last one of each subject kept.
 
-    python -m bytewax.run flows.serve
+python -m bytewax.run flows.serve
 """
 
 import bytewax.operators as op
@@ -9,7 +9,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from assets.batch import LiveValue, Outgoing, RawBatch
-from flows._site import start
+from flows._site import entry, start
 from operators.dead_letters import dead_letters
 from operators.decode import decode, decode_derived
 from operators.live_values import live_values
@@ -32,6 +32,7 @@ def build(
     return flow
 
 
+@entry
 def flow() -> Dataflow:
     """Serve the live generation."""
     site = start()
