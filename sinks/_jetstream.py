@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -11,7 +11,9 @@ import nats
 from nats.aio.client import Client
 from nats.errors import ConnectionClosedError, Error
 from nats.js.api import DeliverPolicy, DiscardPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
 
+from assets.condition import Unavailable
 from assets.connection import NatsConnection
 
 log = logging.getLogger(__name__)
@@ -82,7 +84,9 @@ def host(connection: NatsConnection) -> str:
 
 
 @asynccontextmanager
-async def connect(connection: NatsConnection) -> AsyncIterator[Client]:
+async def connect(
+    connection: NatsConnection, closed: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[Client]:
     """One connection that does not reconnect by itself: whoever uses it knows what has to be done again."""
     client = await nats.connect(
         connection.url.split(","),
@@ -91,12 +95,32 @@ async def connect(connection: NatsConnection) -> AsyncIterator[Client]:
         connect_timeout=int(TIMEOUT_S),
         ping_interval=int(TIMEOUT_S),
         error_cb=_quiet,
+        closed_cb=closed,
     )
     try:
         yield client
     finally:
         with suppress(OSError, Error, asyncio.TimeoutError):
             await client.close()
+
+
+async def while_connected(connection: NatsConnection, use: Callable[[Client], Coroutine[None, None, None]]) -> None:
+    """Use a connection until that is done; ends at once when the connection does (requests alone would time out)."""
+    lost = asyncio.Event()
+
+    async def closed() -> None:
+        lost.set()
+
+    async with connect(connection, closed) as client:
+        using, losing = asyncio.create_task(use(client)), asyncio.create_task(lost.wait())
+        done, _ = await asyncio.wait((using, losing), return_when=asyncio.FIRST_COMPLETED)
+        for task in (using, losing):
+            task.cancel()
+        await asyncio.gather(using, losing, return_exceptions=True)
+        if using in done:
+            using.result()
+        else:
+            raise client.last_error or ConnectionClosedError
 
 
 async def _quiet(error: Exception) -> None:
@@ -116,15 +140,23 @@ def stream_config(name: str, prefix: str) -> StreamConfig:
 
 
 async def delete_stream(connection: NatsConnection, stream: str) -> None:
-    """Delete a stream with all its messages; one that is missing is no error."""
-    async with connect(connection) as client:
-        with suppress(NotFoundError):
+    """Delete a stream with all its messages; one that is missing is no error. For commands: does not wait."""
+    with _told(connection, f'delete stream "{stream}"'), suppress(NotFoundError):
+        async with connect(connection) as client:
             await client.jetstream(timeout=TIMEOUT_S).delete_stream(stream)
 
 
 async def find_last_values(connection: NatsConnection, stream: str = STREAM) -> dict[str, bytes] | None:
-    """The newest payload of every subject; None: there is no such stream."""
-    try:
+    """The newest payload of every subject; None: there is no such stream. For commands: does not wait."""
+    with _told(connection, f'read stream "{stream}"'), suppress(NotFoundError):
         return {subject: last.payload for subject, last in (await last_values(connection, stream)).items()}
-    except NotFoundError:
-        return None
+    return None
+
+
+@contextmanager
+def _told(connection: NatsConnection, purpose: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, Error, asyncio.TimeoutError) as error:
+        why = str(error).strip() or type(error).__name__
+        raise Unavailable(f"could not {purpose}: NATS at {host(connection)} does not answer: {why}") from None

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 from nats.aio.client import Client
-from nats.errors import BadSubjectError, ConnectionClosedError, Error, MaxPayloadError
+from nats.errors import BadSubjectError, Error, MaxPayloadError
 from nats.js import JetStreamContext
 from nats.js.api import StreamInfo
 from nats.js.errors import NotFoundError
@@ -19,7 +19,7 @@ from nats.js.errors import NotFoundError
 from assets.batch import LiveValue
 from assets.connection import NatsConnection
 from sinks._handover import Handover
-from sinks._jetstream import IDLE_S, RETRY_S, TIMEOUT_S, connect, host, read_last, stream_config
+from sinks._jetstream import IDLE_S, RETRY_S, TIMEOUT_S, host, read_last, stream_config, while_connected
 from sinks._wait import Stopping
 
 log = logging.getLogger(__name__)
@@ -120,13 +120,12 @@ class Publisher:
         self.handover.ring = lambda: _ring(loop, wake)
         while not self._closing:
             try:
-                async with connect(self._connection) as client:
-                    await self._session(client, wake)
+                await while_connected(self._connection, lambda client: self._session(client, wake))
             except (TimeoutError, OSError, Error) as error:
                 if not self._away:
                     reason = str(error) or type(error).__name__
                     log.warning(
-                        "lost NATS at %s: %s; %d messages wait, trying again until it is back",
+                        "lost NATS at %s: %s; %d messages wait, trying again",
                         *(self._host, reason, self.handover.waiting),
                     )
                 self._away = True
@@ -142,8 +141,6 @@ class Publisher:
             self._batch = self._batch or self.handover.take(MOST_BATCH)
             if self._batch:
                 await self._send(client, stream)
-            elif client.is_closed:
-                raise ConnectionClosedError
             else:
                 await _rest(wake)
             if clock() - checked > CHECK_S:

@@ -14,11 +14,20 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from assets.batch import LiveValue
 from assets.connection import NatsConnection
-from sinks._jetstream import STREAM, Last, last_values, subscribe_last
+from sinks._jetstream import STREAM, Last, delete_stream, find_last_values, last_values, subscribe_last
 from sinks._publisher import Identity, Publisher, StreamLostError
 from sinks._wait import Stopping
 
-__all__ = ["STREAM", "Last", "LiveSink", "StreamLostError", "last_values", "subscribe_last"]
+__all__ = [
+    "STREAM",
+    "Last",
+    "LiveSink",
+    "StreamLostError",
+    "delete_stream",
+    "find_last_values",
+    "last_values",
+    "subscribe_last",
+]
 
 STATE_VERSION: Final = 1
 MOST_PARTITIONS: Final = 1024

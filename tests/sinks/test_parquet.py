@@ -1,6 +1,7 @@
 """The archive on a real disk: exactly once through kills, dates, value types, cuts and a full disk."""
 
 import errno
+import os
 import random
 import shutil
 import sys
@@ -16,7 +17,6 @@ from assets.batch import Batch, DerivedBatch
 from assets.frame import DerivedEvent, Frame, Observation, Tick, Value
 from deploy.processes import Child
 from deploy.wait import until
-from sinks import _manifest
 from sinks._manifest import ManifestError, published
 from sinks._wait import Interrupted
 from sinks.parquet import DerivedSink, ObservationSink
@@ -238,7 +238,7 @@ def test_a_full_disk_makes_the_flow_wait_until_there_is_space(
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(handle, data, at)
 
-    monkeypatch.setattr(_manifest.os, "pwrite", pwrite)
+    monkeypatch.setattr(os, "pwrite", pwrite)
     archive = part(tmp_path)
     archive.write_batch([batch(0, frame(T0, 0.0), end=True)])
     assert origins(tmp_path) == [(2, 0, 0)]
@@ -256,7 +256,7 @@ def test_a_stop_ends_the_wait_for_space(tmp_path: Path, monkeypatch: pytest.Monk
     stop = Stop()
     archive = ObservationSink(tmp_path, "asset-stream", stop).build_part("archive", "0002", None)
     archive.write_batch([batch(0, frame(T0, 0.0))])
-    monkeypatch.setattr(_manifest.os, "pwrite", pwrite)
+    monkeypatch.setattr(os, "pwrite", pwrite)
     monkeypatch.setattr("sinks._wait.GRACE_S", 0.0)
     stop.request()
     with pytest.raises(Interrupted, match="the disk is full before the stop"):

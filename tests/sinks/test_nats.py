@@ -1,0 +1,279 @@
+"""Live values on a real nats-server: newest wins, a server killed in the middle, a store that was lost, stops."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from assets.batch import LiveValue
+from assets.connection import NatsConnection
+from deploy.nats import Nats
+from deploy.wait import until
+from sinks import _wait
+from sinks._jetstream import connect, host
+from sinks._wait import Interrupted
+from sinks.nats import Last, LiveSink, StreamLostError, last_values, subscribe_last
+from sources._partition import Stop
+
+pytestmark = pytest.mark.slow
+
+PATH = "assets.acme.hamburg.forming.line-1"
+
+
+@pytest.fixture
+def connection(nats_url: str) -> NatsConnection:
+    return NatsConnection(url=nats_url)
+
+
+class Rig:
+    """One stream of its own; `fold` is what it must hold."""
+
+    def __init__(self, connection: NatsConnection, name: str) -> None:
+        self.connection = connection
+        self.name = name
+        self.prefix = f"{name}."
+        self.stop = Stop()
+        self.fold: dict[str, int] = {}
+
+    def part(self, state: bytes | None = None, partition: int = 0) -> "Part":
+        sink = LiveSink(self.connection, self.stop, stream=self.name, prefix=self.prefix)
+        return Part(self, sink.build_part("live", f"{partition:04}", state))
+
+    def held(self) -> dict[str, int]:
+        last = asyncio.run(last_values(self.connection, self.name))
+        return {subject.removeprefix(self.prefix): json.loads(one.payload)["value"] for subject, one in last.items()}
+
+    async def delete(self) -> None:
+        async with connect(self.connection) as client:
+            await client.jetstream().delete_stream(self.name)
+
+    async def purge(self) -> None:
+        async with connect(self.connection) as client:
+            await client.jetstream().purge_stream(self.name)
+
+
+class Part:
+    """One partition of the sink, fed with numbers."""
+
+    def __init__(self, rig: Rig, inner: object) -> None:
+        self.rig = rig
+        self.inner = inner
+
+    def write(self, first: int, count: int, subjects: int = 50) -> None:
+        values = [live(offset, offset % subjects) for offset in range(first, first + count)]
+        self.rig.fold |= {value.subject: value.offset for value in values}
+        self.inner.write_batch([values])  # type: ignore[attr-defined]
+
+    def snapshot(self) -> bytes:
+        state: bytes = self.inner.snapshot()  # type: ignore[attr-defined]
+        return state
+
+    def close(self) -> None:
+        self.inner.close()  # type: ignore[attr-defined]
+
+
+def live(offset: int, item: int, value: int | None = None, partition: int = 0, index: int = 0) -> LiveValue:
+    payload = {"value": offset if value is None else value, "origin": [partition, offset, index]}
+    return LiveValue(f"{PATH}.press-01.item-{item}", json.dumps(payload).encode(), partition, offset, index)
+
+
+@pytest.fixture
+def rig(connection: NatsConnection, unique: Callable[[str], str]) -> Rig:
+    return Rig(connection, unique("live"))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Nats]:
+    """A nats-server of our own, to be killed."""
+    nats = Nats(tmp_path / "nats", preferred_port=0)
+    nats.start()
+    until(nats.ready, 20, "nats-server")
+    yield nats
+    nats.stop()
+
+
+def test_the_store_holds_the_newest_value_of_every_subject(rig: Rig) -> None:
+    part = rig.part()
+    for first in range(0, 5_000, 500):
+        part.write(first, 500)
+    part.snapshot()
+    part.close()
+    assert rig.held() == rig.fold
+
+
+def test_a_replay_after_a_crash_never_shows_an_older_value(rig: Rig) -> None:
+    part = rig.part()
+    part.write(0, 100)
+    state = part.snapshot()
+    part.write(100, 100)
+    part.snapshot()
+    part.close()
+    before = asyncio.run(last_values(rig.connection, rig.name))
+    for resume in (state, None):
+        part = rig.part(resume)
+        part.write(0 if resume is None else 100, 100)
+        part.snapshot()
+        part.close()
+        assert asyncio.run(last_values(rig.connection, rig.name)) == before
+        rig.fold = {subject: json.loads(one.payload)["value"] for subject, one in before.items()}
+
+
+def test_what_is_newer_than_the_store_is_published_after_a_replay(rig: Rig) -> None:
+    part = rig.part()
+    part.write(0, 75)
+    part.snapshot()
+    part.close()
+    part = rig.part()
+    part.write(0, 200)
+    part.snapshot()
+    part.close()
+    assert rig.held() == rig.fold
+
+
+def test_a_server_killed_and_started_again_ends_with_the_newest_values(
+    server: Nats, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "sinks")
+    rig = Rig(NatsConnection(url=server.address), "penstock")
+    part = rig.part()
+    for round_ in range(3):
+        for first in range(round_ * 9_000, (round_ + 1) * 9_000, 300):
+            part.write(first, 300, subjects=700)
+            if first % 9_000 == 4_500:
+                server.kill()
+                server.start()
+        part.snapshot()
+    part.close()
+    assert rig.held() == rig.fold
+    assert {message.split(":")[0] for message in caplog.messages} <= {"lost NATS at 127.0.0.1", "NATS at 127.0.0.1"}
+    assert [message.endswith("is back") for message in caplog.messages] == [False, True] * 3
+
+
+def test_while_the_server_is_away_the_flow_waits_and_a_stop_ends_the_wait(
+    server: Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_wait, "GRACE_S", 0.1)
+    rig = Rig(NatsConnection(url=server.address), "penstock")
+    part = rig.part()
+    part.write(0, 10)
+    part.snapshot()
+    server.kill()
+    part.write(10, 30_000)
+    rig.stop.request()
+    with pytest.raises(Interrupted) as error:
+        part.write(30_010, 10)
+    assert str(error.value) == (
+        f"could not publish live values to NATS at {host(rig.connection)} before the stop; "
+        "it is done again at the next start"
+    )
+    with pytest.raises(Interrupted):
+        part.snapshot()
+    part.close()
+
+
+def test_a_stop_during_the_start_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_wait, "GRACE_S", 0.1)
+    rig = Rig(NatsConnection(url="nats://127.0.0.1:1"), "penstock")
+    rig.stop.request()
+    with pytest.raises(Interrupted):
+        rig.part()
+
+
+@pytest.mark.parametrize("loss", ["delete", "purge"])
+def test_a_store_that_was_lost_is_told_at_the_next_start(rig: Rig, loss: str) -> None:
+    part = rig.part()
+    part.write(0, 100)
+    part.snapshot()
+    part.close()
+    part = rig.part()  # counts what is there
+    state = part.snapshot()
+    part.close()
+    asyncio.run(getattr(rig, loss)())
+    with pytest.raises(StreamLostError) as error:
+        rig.part(state)
+    assert str(error.value) == (
+        f'JetStream stream "{rig.name}" at {host(rig.connection)} was emptied or made anew, so values are missing in '
+        "it; stop the flow, delete its recovery store and start it again: all values come back from Kafka"
+    )
+    part = rig.part()
+    part.write(0, 100)
+    part.snapshot()
+    part.close()
+    assert rig.held() == rig.fold
+
+
+def test_a_store_deleted_under_a_running_flow_ends_the_flow(rig: Rig) -> None:
+    part = rig.part()
+    part.write(0, 100)
+    part.snapshot()
+    asyncio.run(rig.delete())
+    part.write(100, 10)
+    with pytest.raises(StreamLostError):
+        part.snapshot()
+    part.close()
+
+
+def test_what_no_server_takes_is_left_out_and_the_rest_arrives(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    large = LiveValue(f"{PATH}.large", b" " * (9 << 20), 0, 1, 0)
+    malformed = LiveValue(f"{PATH}.with space", b"{}", 0, 2, 0)
+    part = rig.part()
+    part.inner.write_batch([[live(0, 0), large, malformed, live(3, 1)]])  # type: ignore[attr-defined]
+    part.snapshot()
+    part.close()
+    assert set(rig.held().values()) == {0, 3}
+    assert [message for message in caplog.messages if "left out" in message] == [
+        f'could not publish 1 messages, first "{PATH}.large": the server takes 8388608 bytes at most; left out',
+        f'could not publish 1 messages, first "{PATH}.with space": the subject is malformed; left out',
+    ]
+
+
+def test_partitions_share_a_stream_and_read_back_their_own_part(rig: Rig) -> None:
+    sink = LiveSink(rig.connection, rig.stop, stream=rig.name, prefix=rig.prefix)
+    parts = [sink.build_part("live", f"{partition:04}", None) for partition in range(3)]
+    for partition, part in enumerate(parts):
+        part.write_batch([[live(5, 10 + partition, partition=partition)]])
+    for part in parts:
+        part.snapshot()
+        part.close()
+    sink = LiveSink(rig.connection, rig.stop, stream=rig.name, prefix=rig.prefix)
+    parts = [sink.build_part("live", f"{partition:04}", None) for partition in range(3)]
+    for partition, part in enumerate(parts):
+        part.write_batch([[live(4, 10 + partition, value=-1, partition=partition)]])
+        part.snapshot()
+        part.close()
+    assert set(rig.held().values()) == {5}
+
+
+def test_a_reader_has_ten_thousand_newest_values_and_then_each_new_one(rig: Rig) -> None:
+    part = rig.part()
+    part.write(0, 15_000, subjects=10_000)
+    part.snapshot()
+
+    async def follow() -> tuple[dict[str, Last], Last]:
+        messages = subscribe_last(rig.connection, rig.name)
+        snapshot: dict[str, Last] = {}
+        async for last in messages:
+            snapshot[last.subject] = last
+            if last.behind == 0:
+                break
+        await asyncio.to_thread(part.write, 20_000, 1)
+        return snapshot, await anext(messages)
+
+    snapshot, following = asyncio.run(asyncio.wait_for(follow(), 30))
+    assert len(snapshot) == 10_000
+    now = {subject: one.payload for subject, one in asyncio.run(last_values(rig.connection, rig.name)).items()}
+    assert {subject: one.payload for subject, one in {**snapshot, following.subject: following}.items()} == now
+    assert json.loads(following.payload)["value"] == 20_000
+    part.close()
+
+
+def test_an_empty_store_is_an_empty_snapshot(rig: Rig) -> None:
+    rig.part().close()
+    assert asyncio.run(last_values(rig.connection, rig.name)) == {}
+
+
+def test_a_url_is_named_without_its_secrets() -> None:
+    assert host(NatsConnection(url="nats://me:secret@a:4222,b")) == "a:4222,b:4222"
