@@ -20,10 +20,11 @@ class Refused(RuntimeError):
 
 
 class Condition:
-    """Whether a server can be reached; one log line per change."""
+    """Whether a server can be reached for one purpose (`reading topic "asset-stream"`); one log line per change."""
 
-    def __init__(self, log: logging.Logger, server: str) -> None:
+    def __init__(self, log: logging.Logger, server: str, purpose: str) -> None:
         self.server = server
+        self.purpose = purpose
         self.away = False
         self._log = log
 
@@ -31,20 +32,19 @@ class Condition:
         """The server does not answer."""
         if not self.away:
             self.away = True
-            self._log.warning("%s is unreachable: %s; waiting for it", self.server, reason)
+            self._log.warning("%s is unreachable: %s; %s waits for it", self.server, reason, self.purpose)
 
     def back(self) -> None:
         """The server answered."""
         if self.away:
             self.away = False
-            self._log.warning("%s answers again", self.server)
+            self._log.warning("%s answers again; %s goes on", self.server, self.purpose)
 
     def wait_for(
         self,
         question: Callable[[], T],
         reason: Callable[[Exception], str | None],
         give_up: Callable[[], bool],
-        purpose: str,
     ) -> T:
         """Ask until there is an answer or `give_up`; `reason` tells an outage (its cause) from a defect (None).
 
@@ -60,7 +60,7 @@ class Condition:
                 if why:
                     self.lost(why)
                 if give_up():
-                    raise Unavailable(f"could not {purpose}: {self.server} does not answer: {why or error}") from None
+                    raise Unavailable(f"{self.purpose} failed: {self.server} does not answer: {why or error}") from None
                 time.sleep(PAUSE_S)
             else:
                 self.back()

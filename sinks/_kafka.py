@@ -22,6 +22,8 @@ ANSWER_TIMEOUT_S: Final = 10.0
 """How long a command (not a flow: that waits) lets Kafka take to answer."""
 STOP_PATIENCE_S: Final = 5.0
 """After a stop was asked for, how long Kafka may take to acknowledge anything before the flow ends without it."""
+MISSING_PATIENCE_S: Final = 3.0
+"""A broker that has just started does not know all of its topics yet."""
 RECORD_BYTES_MAX: Final = 16 * 2**20
 
 PRODUCER: Final[Mapping[str, str | int | bool]] = {
@@ -64,6 +66,7 @@ MOMENTARY: Final = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
     }
 )
 """Errors of a cluster that is just starting, or moving a partition or making a topic."""
@@ -85,7 +88,7 @@ class SharedProducer:
     """The one producer of the process: order and idempotence hold per producer and partition."""
 
     def __init__(self, connection: KafkaConnection) -> None:
-        self.condition = Condition(log, f"kafka at {connection.bootstrap}")
+        self.condition = Condition(log, f"kafka at {connection.bootstrap}", "writing")
         self._reason = ""
         self._errors = 0
         self._producer = Producer({**connection.settings(), **PRODUCER, "error_cb": self._on_error})
@@ -154,18 +157,19 @@ class Reader:
     def __init__(self, connection: KafkaConnection, topic: str, stop: Stopping | None = None) -> None:
         self.topic = topic
         self._stop = stop
-        self._condition = Condition(log, f"kafka at {connection.bootstrap}")
+        self._condition = Condition(log, f"kafka at {connection.bootstrap}", f'reading back topic "{topic}"')
         self._lock = threading.Lock()
         self._consumer = Consumer({**connection.settings(), **READER})
 
     def partition_count(self) -> int | None:
         """How many partitions the topic has; None: there is no such topic."""
+        asked_at = monotonic()
 
         def ask() -> int | None:
             found = self._consumer.list_topics(self.topic, timeout=ASK_S).topics[self.topic]
             if found.error is None:
                 return len(found.partitions)
-            if found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            if monotonic() > asked_at + MISSING_PATIENCE_S:
                 return None
             raise KafkaException(found.error)
 
@@ -210,7 +214,6 @@ class Reader:
             question,
             outage,
             lambda: stop.requested if stop else monotonic() > deadline,
-            f'read topic "{self.topic}"',
         )
 
 

@@ -51,14 +51,13 @@ def stream_topics(generation: int, partitions: int = DEFAULT_PARTITIONS) -> list
 
 def ensure_topics(connection: KafkaConnection, specs: Sequence[TopicSpec], stop: Stopping | None = None) -> None:
     """Make the topics that are missing; those that exist stay as they are. With `stop` an outage is waited for."""
-    condition = Condition(log, f"kafka at {connection.bootstrap}")
+    condition = Condition(log, f"kafka at {connection.bootstrap}", "making topics")
     admin = AdminClient({**connection.settings(), "log_level": 0})
     tries = iter(range(int(ANSWER_TIMEOUT_S)))
     condition.wait_for(
         lambda: _make_missing(admin, specs),
         outage,
         lambda: stop.requested if stop else next(tries, None) is None,
-        "make topics",
     )
 
 
@@ -109,3 +108,21 @@ def _await_leaders(admin: AdminClient, names: set[str]) -> None:
         if all(name in topics and all(p.leader >= 0 for p in topics[name].partitions.values()) for name in names):
             return
     raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE, "new topics have no leader yet"))
+
+
+def delete_topic(connection: KafkaConnection, name: str) -> None:
+    """Delete a topic with all its records and wait until no broker knows it; one that is missing is no error."""
+    admin = AdminClient({**connection.settings(), "log_level": 0})
+    server = f"kafka at {connection.bootstrap}"
+    try:
+        admin.delete_topics([name], operation_timeout=ANSWER_TIMEOUT_S)[name].result()
+        deadline = monotonic() + ANSWER_TIMEOUT_S
+        while name in admin.list_topics(timeout=ASK_S).topics:
+            if monotonic() > deadline:
+                raise Unavailable(f'could not delete topic "{name}": {server} still has it after {ANSWER_TIMEOUT_S:g} s')
+    except KafkaException as failure:
+        error = failure.args[0]
+        if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return
+        kind = Unavailable if outage(failure) is not None else Refused
+        raise kind(f'could not delete topic "{name}" at {server}: {error.str()} ({error.name()})') from None

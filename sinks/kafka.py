@@ -14,9 +14,9 @@ from assets.batch import Outgoing, stream_key
 from assets.condition import Refused
 from assets.connection import KafkaConnection
 from sinks._kafka import Reader, Reports, SharedProducer, Stopping, shared_producer
-from sinks._kafka_topics import TopicSpec, ensure_topics, put_table, stream_topics
+from sinks._kafka_topics import TopicSpec, delete_topic, ensure_topics, put_table, stream_topics
 
-__all__ = ["StreamSink", "TopicSpec", "ensure_topics", "put_table", "stream_topics"]
+__all__ = ["StreamSink", "TopicSpec", "delete_topic", "ensure_topics", "put_table", "stream_topics"]
 
 ID_HEADER: Final = "id"
 FLOW_HEADER: Final = "flow"

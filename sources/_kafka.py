@@ -27,6 +27,8 @@ QUEUED_BATCHES: Final = 3
 ASK_S: Final = 1.0
 ANSWER_TIMEOUT_S: Final = 10.0
 """How long a command (not a flow: that waits) lets Kafka take to answer."""
+MISSING_PATIENCE_S: Final = 3.0
+"""A broker that has just started does not know all of its topics yet."""
 PROBE_INTERVAL_S: Final = 1.0
 PROBE_S: Final = 0.1
 NO_GROUP: Final = "penstock"
@@ -63,6 +65,7 @@ MOMENTARY: Final = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
     }
 )
 """Errors of a cluster that is just starting, or moving a partition or making a topic."""
@@ -90,7 +93,7 @@ class Feed:
         self.closed = False
         self._reason = ""
         self.server = f"kafka at {connection.bootstrap}"
-        self._condition = Condition(log, self.server)
+        self._condition = Condition(log, self.server, f'reading topic "{topic}"')
         self._group = group
         self._batch_records = batch_records
         self._queues: dict[int, deque[RawBatch]] = {}
@@ -99,6 +102,7 @@ class Feed:
         self._waiting = 0
         self._notes: dict[int, int] = {}
         self._probe_at = 0.0
+        self._missing_since = 0.0
         more = {"enable.partition.eof": bounded, "error_cb": self._on_error, "on_commit": _on_commit}
         named = {**connection.settings(), **SETTINGS, "group.id": group or NO_GROUP}
         self._consumer = Consumer({**named, **more})
@@ -171,7 +175,8 @@ class Feed:
         found = self._consumer.list_topics(self.topic, timeout=ASK_S).topics[self.topic]
         if found.error is None:
             return len(found.partitions)
-        if found.error.code() in AWAY | MOMENTARY:
+        self._missing_since = self._missing_since or monotonic()
+        if monotonic() - self._missing_since < MISSING_PATIENCE_S:
             raise KafkaException(found.error)
         raise Refused(
             f'could not read topic "{self.topic}" at {self.server}: {found.error.str()}; '
@@ -204,7 +209,6 @@ class Feed:
             question,
             self._outage,
             lambda: stop.requested if stop else monotonic() > deadline,
-            f'read topic "{self.topic}"',
         )
 
     def check_start(self, partition: int, start: int, low: int, high: int) -> None:

@@ -1,0 +1,327 @@
+"""The stream as a sink, on a real broker: effectively once through kills, stops and outages."""
+
+import random
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource
+
+from assets.batch import Outgoing, stream_key
+from assets.condition import Refused, Unavailable
+from assets.connection import KafkaConnection
+from assets.stream import ASSET_STREAM
+from deploy.ports import free_port
+from deploy.processes import Flow
+from deploy.stack import External, Stack
+from deploy.wait import until
+from sinks import _kafka
+from sinks.kafka import StreamSink, TopicSpec, ensure_topics, put_table, stream_topics
+from sources._partition import Stop
+from sources.kafka import check_topic, committed, partition_count, read_range, read_table, watermarks
+
+pytestmark = pytest.mark.slow
+
+PARTITIONS = 4
+RECORDS = 30_000
+"""Per partition: the flow is busy for a few seconds."""
+COPY = str(Path(__file__).with_name("kafka_copy.py"))
+PATIENCE_S = 60
+
+
+@pytest.fixture
+def connection(kafka: str) -> KafkaConnection:
+    return KafkaConnection(bootstrap=kafka)
+
+
+@pytest.fixture
+def topic(connection: KafkaConnection, unique: Callable[[str], str]) -> str:
+    name = unique("out")
+    ensure_topics(connection, [TopicSpec(name=name, partitions=PARTITIONS)])
+    return name
+
+
+class Copy:
+    """The copying flow, to be started, killed, stopped and judged."""
+
+    def __init__(
+        self, connection: KafkaConnection, topics: tuple[str, str], folder: Path, recovery: Path | None
+    ) -> None:
+        self.connection = connection
+        self.topics = topics
+        self.folder = folder
+        self.recovery = recovery
+        self._reader = Consumer({**connection.settings(), "group.id": "tests", "log_level": 0})
+
+    def start(self, **more: str) -> Flow:
+        env = {"KAFKA_BOOTSTRAP": self.connection.bootstrap, "TOPIC_IN": self.topics[0], "TOPIC_OUT": self.topics[1]}
+        flow = Flow(
+            "copy", {**env, **more, "RUST_BACKTRACE": "0"}, self.folder / "copy.log", self.recovery, f"{COPY}:flow"
+        )
+        flow.start()
+        until(lambda: "handlers are installed" in flow.last_lines() or not flow.running, PATIENCE_S, "the flow")
+        return flow
+
+    def written(self) -> int:
+        try:
+            marks = [
+                self._reader.get_watermark_offsets(TopicPartition(self.topics[1], p), 1) for p in range(PARTITIONS)
+            ]
+        except KafkaException:  # the broker is away or just starting
+            return 0
+        return sum(high for _, high in filter(None, marks))
+
+    def await_written(self, count: int, flow: Flow) -> None:
+        def reached() -> bool:
+            assert flow.running, flow.crash_report()
+            return self.written() >= count
+
+        until(reached, PATIENCE_S, f"{count} records in {self.topics[1]}", every_s=0.01)
+
+    def assert_exact(self, records: int = RECORDS) -> None:
+        bounds = watermarks(self.connection, self.topics[1])
+        found: dict[int, list[bytes | None]] = {p: [] for p in bounds}
+        for batch in read_range(self.connection, self.topics[1], bounds):
+            found[batch.partition] += batch.values
+        for partition, values in found.items():
+            expected = [f"{partition}:{o}:{i}".encode() for o in range(records) for i in range(o % 3)]
+            assert len(values) == len(expected)
+            assert values == expected
+
+
+@pytest.fixture(scope="module")
+def load(kafka: str) -> str:
+    """A topic with records in all partitions."""
+    connection = KafkaConnection(bootstrap=kafka)
+    name = "sink-load"
+    ensure_topics(connection, [TopicSpec(name=name, partitions=PARTITIONS)])
+    append(connection, name, RECORDS)
+    return name
+
+
+def append(connection: KafkaConnection, topic: str, count: int) -> None:
+    producer = Producer(
+        {**connection.settings(), "linger.ms": 20, "log_level": 0, "queue.buffering.max.messages": 1_000_000}
+    )
+    for i in range(count * PARTITIONS):
+        producer.produce(topic, b"%d" % i, b"asset", i % PARTITIONS)
+    assert producer.flush(PATIENCE_S) == 0
+
+
+@pytest.fixture(params=["recovery", "recovery deleted", "without recovery"])
+def copy(request, connection: KafkaConnection, load: str, topic: str, tmp_path: Path) -> Copy:
+    copy = Copy(connection, (load, topic), tmp_path, None if request.param == "without recovery" else tmp_path / "rec")
+    copy.forget = request.param == "recovery deleted"  # type: ignore[attr-defined]
+    return copy
+
+
+TOTAL = PARTITIONS * sum(offset % 3 for offset in range(RECORDS))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_kill_at_any_moment_loses_and_repeats_nothing(copy: Copy, seed: int):
+    for target in sorted(random.Random(seed).sample(range(TOTAL), 3)):
+        flow = copy.start()
+        copy.await_written(target, flow)
+        flow.kill()
+        if copy.forget and copy.recovery:  # type: ignore[attr-defined]
+            shutil.rmtree(copy.recovery)
+    flow = copy.start()
+    copy.await_written(TOTAL, flow)
+    assert flow.stop() == 0
+    copy.assert_exact()
+
+
+def test_a_clean_stop_under_load_exits_with_0_and_loses_and_repeats_nothing(copy: Copy):
+    for number, target in ((signal.SIGTERM, TOTAL // 5), (signal.SIGINT, TOTAL // 2), (signal.SIGTERM, TOTAL)):
+        flow = copy.start()
+        copy.await_written(target, flow)
+        flow.signal(number)
+        assert flow.wait(10) == 0, flow.last_lines()
+        if copy.forget and copy.recovery:  # type: ignore[attr-defined]
+            shutil.rmtree(copy.recovery)
+    copy.assert_exact()
+
+
+@pytest.fixture
+def kept(connection: KafkaConnection, load: str, topic: str, tmp_path: Path) -> Copy:
+    return Copy(connection, (load, topic), tmp_path, tmp_path / "rec")
+
+
+def test_progress_is_noted_for_the_group_after_a_snapshot(kept: Copy):
+    flow = kept.start()
+    kept.await_written(TOTAL, flow)
+    whole = dict.fromkeys(range(PARTITIONS), RECORDS)
+    until(
+        lambda: committed(kept.connection, kept.topics[1], kept.topics[0]) == whole, PATIENCE_S, "the group's offsets"
+    )
+    assert flow.stop() == 0
+
+
+def test_changed_logic_is_refused_instead_of_mixed_with_the_old_output(kept: Copy):
+    kept.recovery = None
+    flow = kept.start()
+    kept.await_written(TOTAL, flow)
+    assert flow.stop() == 0
+    flow = kept.start(VERSION="b")
+    assert flow.wait(PATIENCE_S) == 1
+    log = flow.last_lines(40)
+    assert f'output of topic "{kept.topics[1]}" partition' in log
+    assert "the logic has changed: rebuild into a new generation" in log
+    kept.assert_exact()
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A broker of its own, on a port that nobody else wants while it is down."""
+    folder = tmp_path_factory.mktemp("fragile")
+    with Stack(folder, External(nats_url="none"), preferred_ports={"kafka": free_port()}) as stack:
+        yield stack
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_the_flow_waits_for_a_broker_that_is_away_and_goes_on(fragile: Stack, tmp_path: Path, how: str):
+    connection, broker = KafkaConnection(bootstrap=fragile.kafka_bootstrap), fragile.services["kafka"]
+    topics = (f"in-{how}", f"out-{how}")
+    ensure_topics(connection, [TopicSpec(name=name, partitions=PARTITIONS) for name in topics])
+    append(connection, topics[0], RECORDS)
+    copy = Copy(connection, topics, tmp_path, tmp_path / "rec")
+    flow = copy.start()
+    copy.await_written(TOTAL // 4, flow)
+    if how == "killed":
+        broker.kill()
+        until(lambda: "is unreachable" in flow.last_lines(1000), PATIENCE_S, "a word on the outage")
+        broker.start()
+        until(broker.ready, PATIENCE_S, "the broker")
+    else:
+        broker.signal(signal.SIGSTOP)
+        reader = Consumer({**connection.settings(), "group.id": "tests", "log_level": 0})
+        with pytest.raises(KafkaException):
+            reader.list_topics(timeout=0.5)
+        broker.signal(signal.SIGCONT)
+    append(connection, topics[0], RECORDS)
+    expected = PARTITIONS * sum(offset % 3 for offset in range(2 * RECORDS))
+    copy.await_written(expected, flow)
+    assert flow.stop() == 0
+    log = flow.last_lines(1000)
+    assert log.count("is unreachable") == log.count("answers again") <= 2, log  # one for reading, one for writing
+    copy.assert_exact(2 * RECORDS)
+
+
+def outgoing(partition: int, *ids: str, flow: str = "") -> list[Outgoing]:
+    headers = [("flow", flow.encode())] if flow else None
+    return [Outgoing(partition, b"key", name.encode(), name, headers) for name in ids]
+
+
+def values_of(connection: KafkaConnection, topic: str, partition: int) -> list[str]:
+    bounds = {partition: watermarks(connection, topic)[partition]}
+    return [v.decode() for batch in read_range(connection, topic, bounds) for v in batch.values if v is not None]
+
+
+def test_append_writes_whatever_comes(connection, topic):
+    sink = StreamSink(connection, topic, Stop(), resume="append")
+    for _ in range(2):
+        part = sink.build_part("out", stream_key(1), None)
+        part.write_batch([outgoing(1, "a"), outgoing(1, "b", "c")])
+        state = part.snapshot()
+    assert values_of(connection, topic, 1) == ["a", "b", "c", "a", "b", "c"]
+    assert state == 6
+
+
+def test_a_prefix_is_skipped_and_its_position_kept_until_it_is_passed(connection, topic):
+    sink = StreamSink(connection, topic, Stop(), resume="prefix")
+    part = sink.build_part("out", stream_key(2), None)
+    part.write_batch([outgoing(2, "a", "b", "c")])
+    assert part.snapshot() == 3
+    again = sink.build_part("out", stream_key(2), None)
+    again.write_batch([outgoing(2, "a")])
+    assert again.snapshot() == 1
+    once_more = sink.build_part("out", stream_key(2), 1)
+    once_more.write_batch([outgoing(2, "b"), outgoing(2, "c", "d")])
+    assert once_more.snapshot() == 4
+    assert values_of(connection, topic, 2) == ["a", "b", "c", "d"]
+
+
+def test_own_ids_are_skipped_once_each_among_records_of_others(connection, topic):
+    mine = StreamSink(connection, topic, Stop(), resume="ids", flow="serve")
+    other = StreamSink(connection, topic, Stop(), resume="append")
+    part = mine.build_part("out", stream_key(0), None)
+    part.write_batch([outgoing(0, "a", flow="serve")])
+    state = part.snapshot()
+    stranger = other.build_part("out", stream_key(0), None)
+    stranger.write_batch([outgoing(0, "b", "c", flow="archive")])
+    stranger.snapshot()
+    part.write_batch([outgoing(0, "b", "b", "c", flow="serve")])
+    part.snapshot()
+    again = mine.build_part("out", stream_key(0), state)
+    again.write_batch([outgoing(0, "b", "b", flow="serve")])
+    assert again.snapshot() == 5
+    again.write_batch([outgoing(0, "c", "d", flow="serve")])
+    assert again.snapshot() == 7
+    assert values_of(connection, topic, 0) == ["a", "b", "c", "b", "b", "c", "d"]
+
+
+def test_a_record_that_kafka_refuses_ends_the_flow_and_names_it(connection, topic):
+    part = StreamSink(connection, topic, Stop(), resume="append").build_part("out", stream_key(3), None)
+    part.write_batch([[Outgoing(3, None, random.Random(0).randbytes(2 << 20), "large")]])
+    with pytest.raises(Refused) as refusal:
+        part.snapshot()
+    assert str(refusal.value) == (
+        f'could not write a record of 2097152 bytes to topic "{topic}" partition 3: '
+        "Broker: Message size too large (MSG_SIZE_TOO_LARGE)"
+    )
+
+
+def test_a_record_under_the_key_of_another_partition_is_a_defect(connection, topic):
+    part = StreamSink(connection, topic, Stop(), resume="append").build_part("out", stream_key(3), None)
+    with pytest.raises(ValueError, match=r'^record "a" is for partition 2 but came under the key of 3$'):
+        part.write_batch([outgoing(2, "a")])
+
+
+def test_a_topic_that_lost_records_is_not_written_on(connection, topic):
+    with pytest.raises(Refused) as refusal:
+        StreamSink(connection, topic, Stop(), resume="prefix").build_part("out", stream_key(3), 17)
+    assert str(refusal.value) == (
+        f'could not go on writing topic "{topic}" partition 3 at offset 17: it holds 0 to 0, so it was made anew '
+        "or has lost records; delete the recovery store of the flow"
+    )
+
+
+def test_a_missing_topic_is_named(connection, kafka):
+    with pytest.raises(Refused) as refusal:
+        StreamSink(connection, "nowhere", Stop(), resume="prefix").list_parts()
+    assert str(refusal.value) == (
+        f'could not write topic "nowhere" at kafka at {kafka}: it does not exist; '
+        "make it with sinks.kafka.ensure_topics before the flow starts"
+    )
+
+
+def test_a_stop_while_kafka_is_away_gives_up_waiting(monkeypatch):
+    monkeypatch.setattr(_kafka, "STOP_PATIENCE_S", 0.2)
+    away = KafkaConnection(bootstrap="127.0.0.1:1")
+    stop = Stop()
+    part = StreamSink(away, "any", stop, resume="append").build_part("out", stream_key(0), None)
+    part.write_batch([outgoing(0, "a")])
+    stop.request()
+    with pytest.raises(Unavailable, match=r"^could not write 1 records: kafka at 127.0.0.1:1 has acknowledged nothing"):
+        part.snapshot()
+
+
+def test_topics_are_made_with_the_settings_of_the_stream_and_existing_ones_left_alone(connection, unique):
+    specs = stream_topics(7, partitions=3)
+    ensure_topics(connection, specs)
+    ensure_topics(connection, stream_topics(7, partitions=5))
+    for spec in specs[:3]:
+        check_topic(connection, spec.name)
+        assert partition_count(connection, spec.name) == partition_count(connection, ASSET_STREAM)
+    admin = AdminClient(connection.settings())
+    views = ConfigResource(ConfigResource.Type.TOPIC, "views")
+    assert admin.describe_configs([views])[views].result()["cleanup.policy"].value == "compact"
+    table = unique("table")
+    ensure_topics(connection, [TopicSpec(name=table, partitions=1, settings=specs[3].settings)])
+    for key, value in ((b"a", b"1"), (b"b", b"1"), (b"a", b"2"), (b"b", None)):
+        put_table(connection, table, key, value)
+    assert read_table(connection, table) == {b"a": b"2"}
