@@ -129,6 +129,7 @@ class Subscription:
         self._id = 0
         self._next: int | None = None
         self._silent_since = 0.0
+        self._created = False
         self._held_back = False
         self._keep_alive_s = KEEP_ALIVE_S
 
@@ -178,7 +179,8 @@ class Subscription:
         if notification.subscription != self._id:
             return []
         if not notification.values:
-            self._prove(received)
+            if self.heard or self._created:  # the first keep-alive comes before there is anything to be read
+                self._prove(received)
             return []
         if self._next is not None and notification.sequence != self._next:
             self._missed(f"notifications {self._next} to {notification.sequence - 1} are missing")
@@ -239,6 +241,7 @@ class Subscription:
         """Create all items; try those that failed again for ever, because nodes may appear late."""
         wait_s, longest = RETRY_S
         handles = await self._create(list(self._names), namespaces, wait_s)
+        self._created = True
         while handles:
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, longest)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from assets.duration import DurationUs, format_duration
+from assets.duration import DurationUs
 from assets.source import SourceConfig
 from sources._devices import Outlet
 from sources._link import DeviceLink, cause_of, jittered
@@ -230,7 +230,7 @@ class Source:
         if isinstance(error, ConnectionError) and not error.errno:
             return "connection closed by the server"
         if isinstance(error, TimeoutError) and not error.errno:
-            return f"no answer within {format_duration(self._config.timeout)}"
+            return f"no answer within {self._config.timeout / 1e6:g} s"
         return cause_of(error)
 
 

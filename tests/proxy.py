@@ -72,6 +72,8 @@ class Proxy:
             await self._join(reader, writer)
         except OSError:
             _abort(writer)
+        except asyncio.CancelledError:
+            pass  # the proxy ends; a stream's own callback would report it as an error
         finally:
             self._connections.discard(task)
             self._writers.discard(writer)

@@ -14,8 +14,14 @@ T = TypeVar("T")
 DEADLINE_S = 30.0
 
 
+@functools.cache
+def the_loop() -> asyncio.Runner:
+    """One loop for all tests that are coroutines, so that they may share a server that is slow to start."""
+    return asyncio.Runner()
+
+
 def asynchronous(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Run a test that is a coroutine, in a loop of its own and with a deadline."""
+    """Run a test that is a coroutine, with a deadline."""
 
     @functools.wraps(test)
     def run(*arguments: Any, **named: Any) -> None:
@@ -23,7 +29,7 @@ def asynchronous(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
             async with asyncio.timeout(DEADLINE_S):
                 await test(*arguments, **named)
 
-        asyncio.run(limited())
+        the_loop().run(limited())
 
     return run
 
