@@ -78,36 +78,60 @@ _YEARS_US: Final = range(-62_135_596_800_000_000, 253_402_300_800_000_000)
 
 def observation_rows(partition: int, offsets: Sequence[int], records: Sequence[Frame | Tick]) -> RecordBatch:
     """One row per observation; ticks make none."""
-    frames = [(offset, r) for offset, r in zip(offsets, records, strict=True) if type(r) is Frame]
+    frames = [record for record in records if type(record) is Frame]
+    if len(frames) < len(records):
+        offsets = [offset for offset, record in zip(offsets, records, strict=True) if type(record) is Frame]
     try:
-        return _observations(partition, frames)
+        return _observations(partition, offsets, frames)
     except (OverflowError, UnicodeError, pa.ArrowException):  # a number or text that no gateway of ours writes
-        return _observations(partition, [(offset, _tamed(frame)) for offset, frame in frames])
+        return _observations(partition, offsets, [_tamed(frame) for frame in frames])
 
 
-def _observations(partition: int, frames: Sequence[tuple[int, Frame]]) -> RecordBatch:
-    flat = [o for _, frame in frames for o in frame.observations]
-    of = pa.array([i for i, (_, frame) in enumerate(frames) for _ in frame.observations], pa.int32())
-    received = pa.array([frame.received for _, frame in frames], pa.int64()).take(of)
-    flags = pa.array([o.flags for o in flat], pa.uint16())
+def _observations(partition: int, offsets: Sequence[int], frames: Sequence[Frame]) -> RecordBatch:
+    flat = [o for frame in frames for o in frame.observations]
+    count = len(flat)
+    lengths = [len(frame.observations) for frame in frames]
+    spread = _spread(lengths, count)
+    received = spread(pa.array([frame.received for frame in frames], pa.int64()))
+    flags = [o.flags for o in flat]
     ts = pc.coalesce(pa.array([o.source_time for o in flat], pa.int64()), received)
-    if any(o.flags & CLOCK_SKEW for o in flat):
-        ts = pc.if_else(pc.not_equal(pc.bit_wise_and(flags, pa.scalar(CLOCK_SKEW, pa.uint16())), 0), received, ts)
+    if any(flags):
+        skewed = pa.array([flag & CLOCK_SKEW > 0 for flag in flags], pa.bool_())
+        ts = pc.if_else(skewed, received, ts)
     _check_years(ts)
     columns = [
-        pa.array([frame.asset for _, frame in frames], pa.string()).take(of),
+        spread(pa.array([frame.asset for frame in frames], pa.string())),
         pa.array([o.item for o in flat], pa.string()),
         ts.cast(_INSTANT),
         pc.subtract(received, ts),
-        pa.repeat(pa.scalar(partition, pa.int16()), len(flat)),
-        pa.array([offset for offset, _ in frames], pa.int64()).take(of),
-        pa.array([i for _, frame in frames for i in range(len(frame.observations))], pa.int16()),
-        pa.array([o.status for o in flat], pa.uint32()),
-        flags,
+        pa.repeat(pa.scalar(partition, pa.int16()), count),
+        spread(pa.array(offsets, pa.int64())),
+        _counting(lengths, count),
+        _mostly_zero([o.status for o in flat], pa.uint32()),
+        _mostly_zero(flags, pa.uint16()),
         *_values([o.value for o in flat]),
-        pa.array([frame.source for _, frame in frames], pa.string()).take(of),
+        spread(pa.array([frame.source for frame in frames], pa.string())),
     ]
     return pa.record_batch(columns, schema=OBSERVATIONS)
+
+
+def _spread(lengths: list[int], count: int) -> Callable[[Array], Array]:
+    """How a column of frames becomes one of observations."""
+    if len(lengths) == count and 0 not in lengths:
+        return lambda column: column
+    of = pa.array([i for i, length in enumerate(lengths) for _ in range(length)], pa.int32())
+    return lambda column: column.take(of)
+
+
+def _counting(lengths: list[int], count: int) -> Array:
+    """0, 1, 2, ... within each frame."""
+    if len(lengths) == count and 0 not in lengths:
+        return pa.repeat(pa.scalar(0, pa.int16()), count)
+    return pa.array([i for length in lengths for i in range(length)], pa.int16())
+
+
+def _mostly_zero(numbers: list[int], kind: DataType) -> Array:
+    return pa.array(numbers, kind) if any(numbers) else pa.repeat(pa.scalar(0, kind), len(numbers))
 
 
 def derived_rows(partition: int, offsets: Sequence[int], events: Sequence[DerivedEvent]) -> RecordBatch:

@@ -26,8 +26,8 @@ from sinks._wait import Stopping
 
 STATE_VERSION: Final = 1
 MOST_PARTITIONS: Final = 1024
-SPOOL_ROWS: Final = 32_768
-"""Rows and records that may wait in memory for the spool (between two snapshots)."""
+SPOOL_ROWS: Final = 4_096
+"""Rows and records that may wait in memory for the spool: few enough for the processor's cache."""
 
 __all__ = ["DerivedSink", "ObservationSink", "prepare"]
 
@@ -210,5 +210,9 @@ class _Partition(StatefulSinkPartition[B, bytes], Generic[B]):
         path = self._folder / f"date={day.isoformat()}" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         schema = rows.schema.with_metadata({f"penstock.{key}": str(value) for key, value in marks.items()})
-        while_full(lambda: write_file(rows.cast(schema), path, self._kind.delta, self._kind.plain), path, self._stop)
+        while_full(
+            lambda: write_file(rows.replace_schema_metadata(schema.metadata), path, self._kind.delta, self._kind.plain),
+            path,
+            self._stop,
+        )
         return Part(str(path.relative_to(self._folder)), day.isoformat(), rows.num_rows)
