@@ -3,11 +3,12 @@
 import logging
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-PAUSE_S = 0.05
+MOMENT_S: Final = 5.0
+PAUSE_S: Final = 0.05
 """Between two questions, so that an answer that comes at once (a refusal) is not asked for in a busy loop."""
 
 
@@ -48,8 +49,9 @@ class Condition:
     ) -> T:
         """Ask until there is an answer or `give_up`; `reason` tells an outage (its cause) from a defect (None).
 
-        An empty cause is a moment's weakness that is not worth a line in the log.
+        An empty cause is a moment's weakness; it is worth a line in the log only if the moment is long.
         """
+        asked_at = time.monotonic()
         while True:
             try:
                 answer = question()
@@ -57,8 +59,8 @@ class Condition:
                 why = reason(error)
                 if why is None:
                     raise
-                if why:
-                    self.lost(why)
+                if why or time.monotonic() > asked_at + MOMENT_S:
+                    self.lost(why or str(error))
                 if give_up():
                     raise Unavailable(f"{self.purpose} failed: {self.server} does not answer: {why or error}") from None
                 time.sleep(PAUSE_S)

@@ -66,6 +66,8 @@ MOMENTARY: Final = frozenset(
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._UNKNOWN_TOPIC,
     }
 )
 """Errors of a cluster that is just starting, or moving a partition or making a topic."""
@@ -136,7 +138,6 @@ class Feed:
             if self._condition.away:
                 self._probe()
             return
-        self._condition.back()
         reached: dict[int, int] = {}
         errors = list(map(Message.error, messages))
         if any(errors):
@@ -144,6 +145,8 @@ class Feed:
                 if error is not None:
                     self._event(message, error, reached)
             messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
+        if messages or reached:
+            self._condition.back()
         for partition, records in _grouped(messages).items():
             if partition in self._next:  # else: read on beyond an end that was met
                 self._sort_in(partition, records)
@@ -247,9 +250,9 @@ class Feed:
             reached[partition] = offset
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
             raise Refused(_cannot_begin(self.topic, partition, offset, error.str()))
-        elif error.code() in AWAY:
+        elif error.code() in AWAY | MOMENTARY:
             self._condition.lost(self._reason or error.str())
-        elif error.code() not in MOMENTARY:
+        else:
             raise Refused(
                 f'could not read topic "{self.topic}" partition {partition} at {self.server}: '
                 f"{error.str()} ({error.name()})"
