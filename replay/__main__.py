@@ -1,0 +1,60 @@
+"""Commands on views: `python -m replay rebuild|verify|audit`."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from flows._site import LOG_FORMAT, Site
+from replay import _text
+from replay._options import parser
+from replay.audit import audit
+from replay.rebuild import Stopped, rebuild
+from replay.verify import verify
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the result is its exit code."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=os.environ.get("PENSTOCK_LOG", "WARNING"), format=LOG_FORMAT)
+    try:
+        result, text, good = _COMMANDS[options.command](Site.from_environment(), options)
+    except (Stopped, KeyboardInterrupt) as stopped:
+        print(stopped or "stopped", file=sys.stderr)
+        return 130
+    except Exception as error:  # whatever it is, it is told in one line, and with its place on request
+        logging.getLogger(__name__).debug("could not %s", options.command, exc_info=True)
+        print(str(error) or f"could not {options.command}: {type(error).__name__}", file=sys.stderr)
+        return 2
+    print(msgspec.json.encode(result).decode() if options.json else text)
+    return 0 if good else 1
+
+
+def _rebuild(site: Site, options: argparse.Namespace) -> tuple[object, str, bool]:
+    made = rebuild(site, options.view, options.generation, options.to, shown=not options.json)
+    return made, _text.rebuilt(made), True
+
+
+def _verify(site: Site, options: argparse.Namespace) -> tuple[object, str, bool]:
+    found = verify(site, options.view, options.generation, options.against, shown=not options.json)
+    return found, _text.verdict(found), not found.differences
+
+
+def _audit(site: Site, options: argparse.Namespace) -> tuple[object, str, bool]:
+    found = audit(site, shown=not options.json)
+    return found, _text.audited(found), not found.unexplained
+
+
+_COMMANDS: Final[dict[str, Callable[[Site, argparse.Namespace], tuple[object, str, bool]]]] = {
+    "rebuild": _rebuild,
+    "verify": _verify,
+    "audit": _audit,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

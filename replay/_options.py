@@ -1,0 +1,67 @@
+"""The command line of `python -m replay`."""
+
+import argparse
+from typing import Final
+
+from replay._generations import VIEW_NAMES
+from replay.rebuild import parse_offsets
+
+EXIT_CODES: Final = "exit code: 0 well, 1 something differs or is unexplained, 2 could not be done, 130 stopped"
+SERVERS: Final = "KAFKA_BOOTSTRAP, NATS_URL and PENSTOCK_DATA say which servers and folder, as for flows."
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="python -m replay", description=f"Rebuild, verify and audit views. {SERVERS}", epilog=EXIT_CODES
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    rebuild = _add(
+        commands, "rebuild", "make a view anew from the stream, beside the live one, which goes on", view=True
+    )
+    rebuild.add_argument(
+        "--generation", type=_generation, metavar="N", help="number of the new generation (default: the live one's + 1)"
+    )
+    rebuild.add_argument(
+        "--to",
+        type=_offsets,
+        default={},
+        metavar="OFFSETS",
+        help='end of the input: "now" (default), or offsets of asset-stream by partition, as 0:1200,5:340',
+    )
+    verify = _add(
+        commands, "verify", "compare two generations of a view, row by row where both have finished", view=True
+    )
+    verify.add_argument(
+        "--generation", type=_generation, metavar="N", help="generation to check (default: the newest rebuilt one)"
+    )
+    verify.add_argument(
+        "--against", type=_generation, metavar="M", help="generation to compare it with (default: the live one)"
+    )
+    _add(commands, "audit", "prove that what each source received is accounted for, up to the archive and NATS")
+    return top
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str, *, view: bool = False
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=EXIT_CODES
+    )
+    if view:
+        command.add_argument("view", choices=VIEW_NAMES, metavar="VIEW", help=f"one of {', '.join(VIEW_NAMES)}")
+    command.add_argument("--json", action="store_true", help="print the result as one JSON object, and no progress")
+    return command
+
+
+def _generation(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected a number from 1 on; it is "{text}"')
+    return int(text)
+
+
+def _offsets(text: str) -> dict[int, int]:
+    try:
+        return parse_offsets(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'expected "now" or PARTITION:OFFSET,...; it is "{text}"') from None

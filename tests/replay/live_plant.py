@@ -1,0 +1,42 @@
+"""A running stack with a stream and live views, made by the real flows as child processes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from assets.stream import ASSET_STREAM, state_topic
+from deploy.processes import Flow
+from deploy.wait import until
+from flows._site import Site, View, progress_group
+from sources.kafka import committed, watermarks
+
+FLOWS: tuple[View, ...] = ("derive", "serve", "archive")
+TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A running stack with a stream and live views, and how to reach it."""
+
+    site: Site
+    environment: Mapping[str, str]
+    folder: Path
+
+    def run(self, flow: View) -> None:
+        """Run a flow as it runs in production until it has finished the stream, then stop it cleanly."""
+        child = Flow(flow, self.environment, self.folder / f"{flow}.log", self.folder / "recovery" / flow).start()
+        try:
+            until(lambda: child.poll() is not None or self.finished(flow), TIMEOUT_S, f"flow {flow}")
+            assert child.poll() is None, child.crash_report()
+        finally:
+            assert child.stop() == 0, child.crash_report()
+
+    def finished(self, flow: View) -> bool:
+        """Whether a flow has noted the end of all it reads as its progress."""
+        topics = [ASSET_STREAM] if flow == "derive" else [ASSET_STREAM, state_topic(1)]
+        return all(self._finished(flow, topic) for topic in topics)
+
+    def _finished(self, flow: View, topic: str) -> bool:
+        noted = committed(self.site.kafka, progress_group(flow, 1), topic)
+        ends = {p: high for p, (_, high) in watermarks(self.site.kafka, topic).items()}
+        return all(noted.get(p, 0) >= end for p, end in ends.items())
