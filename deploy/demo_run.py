@@ -10,7 +10,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from deploy import paths
+from deploy import live, paths
 from deploy.pipeline import DEMO_PLANT, Pipeline
 
 CHECK_EVERY_S = 0.5
@@ -38,18 +38,15 @@ def _options(arguments: list[str]) -> argparse.Namespace:
 
 def _run(pipeline: Pipeline, seconds: float | None) -> None:
     """Watch until the time is over or the user has seen enough."""
-    show = _quiet if seconds is not None or not console.is_terminal else _live
-    show(pipeline, _Clock(seconds).over)
+    clock = _Clock(seconds)
+    checks = _Every(CHECK_EVERY_S, pipeline.check)
 
+    def over() -> bool:
+        checks()
+        return clock.over()
 
-def _quiet(pipeline: Pipeline, over: Callable[[], bool]) -> None:
-    while not over():
-        pipeline.check()
-        time.sleep(CHECK_EVERY_S)
-
-
-def _live(pipeline: Pipeline, over: Callable[[], bool]) -> None:
-    _quiet(pipeline, over)  # deploy/live.py
+    live.keep_log(pipeline.data / "logs" / "demo.log")
+    live.show(console, pipeline.environment, over)
 
 
 def _finish(pipeline: Pipeline) -> int:
@@ -59,6 +56,20 @@ def _finish(pipeline: Pipeline) -> int:
         if code != 0:
             print(f'flow "{name}" ended with exit code {code} instead of 0', file=sys.stderr)
     return 1 if any(codes.values()) else 0
+
+
+class _Every:
+    """Calls something now and then, however often it is asked to."""
+
+    def __init__(self, seconds: float, call: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._call = call
+        self._next = 0.0
+
+    def __call__(self) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + self._seconds
+            self._call()
 
 
 class _Clock:
