@@ -82,6 +82,7 @@ class Poll:
         if self._alive:
             self._link.proved(self._received)
         else:
+            due = asyncio.get_running_loop().time()  # connecting took its time: that is no late cycle
             self._link.found(self._received)
         self._alive = True
         self._hand_over(self._received, readings)

@@ -42,6 +42,11 @@ def _reconnect_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_modbus_poll, "RECONNECT_S", (0.05, 0.1))
 
 
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The log, without late cycles: these tests poll faster than a busy machine can."""
+    return [message for message in caplog.messages if "late cycles" not in message]
+
+
 def first(recorder: Recorder) -> Readings | None:
     return next(iter(recorder.batches), None)
 
@@ -80,7 +85,7 @@ async def test_a_refused_address_is_found_and_left_out_and_the_others_are_good_a
         asked = len(device.requests)
         await got.until(lambda _: len(device.requests) >= asked + 4)
         assert not any(address <= 6 < address + count for _, _, address, count in device.requests[asked:])
-    assert caplog.messages == [
+    assert said(caplog) == [
         (
             f'could not read "holding:6 uint16" of source "meter" at tcp://127.0.0.1:{device.port} unit 1: '
             "no such address (exception 2); trying again in 300 s"
@@ -145,7 +150,7 @@ async def test_a_unit_that_fails_is_bad_once_then_lost_then_probed_and_comes_bac
     at = next(n for n, batch in enumerate(batches) if batch.received == gap.end)
     assert gap == Gap([], batches[at - 1].received, batches[at].received, cause)
     where = f'source "meter" at tcp://127.0.0.1:{device.port} unit 1'
-    lost, back = [message for message in caplog.messages if "meter" in message]
+    lost, back = [message for message in said(caplog) if "meter" in message]
     assert lost.startswith(f"could not read {where}: {cause}; trying again in 0.")
     assert back == f"{where} is back"
 
@@ -191,7 +196,7 @@ async def test_a_connection_closed_by_the_device_is_opened_again_without_a_word(
         await got.until(lambda r: len(r.batches) > n + 2)
         assert [link.available for link in got.links] == [True]
         assert {r.status for batch in got.batches for r in batch.readings} == {0}
-    assert caplog.messages == []
+    assert said(caplog) == []
 
 
 @asynchronous
@@ -206,7 +211,7 @@ async def test_a_device_that_restarts_is_lost_at_once_and_found_again(caplog):
         await got.until(lambda r: len(r.links) == 3)
         await got.until_value(ADDRESSES[0], 7)
         assert len(got.gaps) == 1
-    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
+    assert len(said(caplog)) == 1
 
 
 @asynchronous
@@ -217,7 +222,7 @@ async def test_an_unreachable_device_is_one_line_and_not_one_per_attempt(caplog)
         await asyncio.sleep(0.5)  # several attempts; nothing may happen, so there is nothing to wait for
         assert [link.available for link in got.links] == [False]
         assert len(got.batches) == 1
-    [message] = caplog.messages
+    [message] = said(caplog)
     assert message.startswith(f'could not read source "meter" at tcp://127.0.0.1:{port} unit 1: connection refused; ')
 
 
