@@ -34,6 +34,7 @@ class Assets:
         before = len(self._problems)
         options = check(AssetOptions, entry.options, (entry.path,), self._folder) or rest(AssetOptions, entry.options)
         if options is None:
+            self._check_names(entry)
             return None
         self._path(options.path, (*entry.path, "path"))
         type_ = self._types.named(options.type, (*entry.path, "type"))
@@ -49,6 +50,13 @@ class Assets:
         for rule in rules.values():
             self._book.watches(rule, items, fields)
         return self._define(options, items, rules) if len(self._problems) == before else None
+
+    def _check_names(self, entry: Entry) -> None:
+        """What is missing hides no wrong name."""
+        if isinstance(kind := entry.options.get("type"), str):
+            self._types.named(kind, (*entry.path, "type"))
+        if isinstance(source := entry.options.get("source"), str):
+            self._source(source, (*entry.path, "source"))
 
     def _define(self, options: AssetOptions, items: dict[str, Item], rules: dict[str, Rule]) -> Definition:
         ttls = {item.source: config.ttl_us for item in items.values() if (config := self._sources[item.source])}

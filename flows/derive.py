@@ -25,7 +25,7 @@ def build(
     """The dataflow between these edges."""
     flow = Dataflow("derive")
     frames = decode("decode", op.input("asset-stream", flow, stream), partitions)
-    events = asset_state("rules", frames.oks, "rules", Rules)
+    events = asset_state("rules", frames.oks, Rules)
     op.output("asset-state", events, state)
     op.output("dead-letters", dead_letters("refused", frames.errs, "derive", "decode"), letters)
     return flow

@@ -103,7 +103,7 @@ def _rejected(raw: RawBatch, offset: int, key: bytes | None, value: bytes | None
     return Rejected(value, error.reason, str(error), origin, raw.partition, key)
 
 
-def _split(step_id: str, up: KeyedStream[RawBatch], decode: Callable[[RawBatch], tuple[Any, list[Rejected]]]) -> Any:
+def _split(up: KeyedStream[RawBatch], decode: Callable[[RawBatch], tuple[Any, list[Rejected]]]) -> Any:
     decoded = op.map_value("records", up, decode)
     oks = op.map_value("oks", decoded, lambda both: both[0])
     errs = op.filter_map_value("errs", decoded, lambda both: both[1] or None)
@@ -111,12 +111,19 @@ def _split(step_id: str, up: KeyedStream[RawBatch], decode: Callable[[RawBatch],
 
 
 @operator
-def decode(step_id: str, up: KeyedStream[RawBatch], partitions: int) -> Frames:
+def decode(
+    step_id: str,
+    up: KeyedStream[RawBatch],
+    partitions: int,
+) -> Frames:
     """Decode `asset-stream`, which has this number of partitions."""
-    return Frames(*_split(step_id, up, FrameDecoder(partitions)))
+    return Frames(*_split(up, FrameDecoder(partitions)))
 
 
 @operator
-def decode_derived(step_id: str, up: KeyedStream[RawBatch]) -> Events:
+def decode_derived(
+    step_id: str,
+    up: KeyedStream[RawBatch],
+) -> Events:
     """Decode `asset-state.gN`."""
-    return Events(*_split(step_id, up, decode_events))
+    return Events(*_split(up, decode_events))

@@ -13,7 +13,6 @@ from assets.definition import Definition, Item
 from assets.frame import CLOCK_SKEW, NO_SAMPLE, Flag, Observation
 from operators.asset_logic import Changes
 
-
 KEYFRAME: Final = int(Flag.KEYFRAME)
 
 
@@ -76,6 +75,5 @@ def effect_time(state: RuleState, o: Observation) -> int | None:
         return None
     if not flags & CLOCK_SKEW:  # a time by the gateway's clock says nothing about the order of the device's
         state.sample = time
-    if time > state.time:
-        state.time = time
+    state.time = max(state.time, time)
     return state.time

@@ -6,8 +6,8 @@ from typing import Any
 from assets.batch import Batch
 from assets.definition import Counter, Definition, Item, SourceModel
 from assets.frame import DerivedEvent, Frame, Observation, SourceAccount, Tick, Value
+from operators._assets import Assets
 from operators.asset_logic import AssetLogic
-from operators.asset_state import Assets
 
 S = 1_000_000
 

@@ -18,7 +18,7 @@ from assets.source import SourceConfig
 from assets.stream import MODEL
 from deploy.demo import expected, site
 from deploy.demo.physics import SCAN_US, SECOND_US
-from operators.asset_state import Assets
+from operators._assets import Assets
 from operators.normalize import Normalizer
 from operators.rules import Rules
 from sources import modbus

@@ -1,0 +1,241 @@
+"""All assets of one partition: their logic objects fed in order and by event time. Plain Python, no engine."""
+
+from collections.abc import Iterable
+from heapq import heappop, heappush
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from assets.batch import Batch
+from assets.definition import Definition, Placement, join, split
+from assets.frame import (
+    CLOCK_SKEW,
+    NO_SAMPLE,
+    VERSION,
+    ContractError,
+    DerivedEvent,
+    Flag,
+    Frame,
+    Observation,
+    Tick,
+)
+from assets.stream import AVAILABILITY, AVAILABLE, MODEL
+from operators._links import LinkChange, Links
+from operators.asset_logic import AssetLogic, Changes
+
+SNAPSHOT_VERSION: Final = 1
+KEYFRAME: Final = int(Flag.KEYFRAME)
+
+L = TypeVar("L", bound=AssetLogic)
+Origin = tuple[int, int, int]
+
+
+class SnapshotError(ValueError):
+    """A snapshot that this version cannot read; deleting the recovery store costs a replay and no data."""
+
+
+class Assets(Generic[L]):
+    """All assets of one partition: logic objects, definitions, links and timers. Plain Python, no engine."""
+
+    def __init__(self, partition: int, operator: str, logic: type[L]) -> None:
+        self._partition = partition
+        self._operator = operator
+        self._logic = logic
+        self._cells: dict[str, L] = {}
+        self._links = Links()
+        self._templates: dict[str, Definition] = {}
+        self._placements: dict[str, Placement] = {}
+        self._timers: list[tuple[int, str]] = []
+        self._scheduled: dict[str, int] = {}
+        self._origin: Origin = (partition, -1, 0)
+        self._numbers: dict[str, int] = {}
+
+    def batch(self, batch: Batch) -> list[DerivedEvent]:
+        """Handle the records of a batch; returns what they change."""
+        out: list[DerivedEvent] = []
+        frame, tick = self._frame, self._tick
+        for offset, record in zip(batch.offsets, batch.records, strict=True):
+            if type(record) is Frame:
+                frame(offset, record, out)
+            else:
+                tick(offset, record, out)  # type: ignore[arg-type]
+        return out
+
+    def _frame(self, offset: int, frame: Frame, out: list[DerivedEvent]) -> None:
+        """Handle the observations of a frame; the hot loop, so what can be local is local."""
+        asset, received, partition = frame.asset, frame.received, self._partition
+        logic = self._cells.get(asset)
+        if logic is None:
+            logic = self._cells[asset] = self._logic(asset=asset)
+        wanted, now, due, index = logic.wanted, logic.now, logic.due, -1
+        for o in frame.observations:
+            index += 1
+            time, flags, item = o.source_time, o.flags, o.item
+            if time is None or (flags and flags & CLOCK_SKEW):
+                time = received
+            if time > now and not (flags and flags & NO_SAMPLE):
+                if due is not None and due <= time:
+                    self._fire(asset, logic, time, (partition, offset, index), out)
+                    due = logic.due
+                logic.now = now = time
+            if wanted is not None and item not in wanted and item[0] != "_":
+                continue
+            o.time = time
+            if item[0] == "_":
+                self._fact((partition, offset, index), frame, logic, o, out)
+                wanted = logic.wanted
+            elif changes := logic.on_observation(o):
+                self._emit(asset, logic, changes, time, (partition, offset, index), out)
+            now, due = logic.now, logic.due
+        if due is not None:
+            self._schedule(asset, due)
+
+    def _fact(self, origin: Origin, frame: Frame, logic: L, o: Observation, out: list[DerivedEvent]) -> None:
+        """Handle what the stream says about the asset itself."""
+        if o.item == AVAILABILITY:
+            known = frame.asset in self._links.source(frame.source).assets
+            if not (known and o.flags & KEYFRAME):  # a repetition by the gateway proves nothing about the device
+                changes = self._links.said(frame.asset, frame.source, o.value == AVAILABLE, o.time)
+                self._links_changed(changes, origin, out)
+        elif o.item == MODEL:
+            self._define(origin, frame, logic, o, out)
+
+    def _define(self, origin: Origin, frame: Frame, logic: L, o: Observation, out: list[DerivedEvent]) -> None:
+        """Take over a definition; the hash in the frame tells at once whether it is a new one."""
+        asset, known = frame.asset, self._placements.get(frame.asset)
+        if known is not None and known.model == frame.model:
+            return
+        try:
+            definition = Definition.from_value(o.value)
+        except ContractError:
+            return  # a definition that cannot be read leaves the last one in force
+        template, placement = split(definition, frame.model)
+        self._templates.setdefault(placement.template, template)
+        self._placements[asset] = placement
+        for name, source in definition.sources.items():
+            self._links.source(name).ttl = source.ttl
+        if logic.due is not None and logic.due <= o.time:
+            self._fire(asset, logic, o.time, origin, out)
+        logic.now = max(logic.now, o.time)
+        self._emit(asset, logic, logic.on_definition(definition), logic.now, origin, out)
+
+    def _tick(self, offset: int, tick: Tick, out: list[DerivedEvent]) -> None:
+        origin = (self._partition, offset, 0)
+        self._links_changed(self._links.tick(tick), origin, out)
+        marks = [account.mark for account in tick.sources.values() if account.mark is not None]
+        if marks and self._timers:
+            self._fire_due(max(marks), origin, out)
+
+    def _links_changed(self, changes: Iterable[LinkChange], origin: Origin, out: list[DerivedEvent]) -> None:
+        for change in changes:
+            logic = self._cells[change.asset]
+            if logic.due is not None and logic.due <= change.at:
+                self._fire(change.asset, logic, change.at, origin, out)
+            made = logic.on_link(change.source, change.available, change.at)
+            self._emit(change.asset, logic, made, change.at, origin, out)
+            if logic.due is not None:
+                self._schedule(change.asset, logic.due)
+
+    def _fire_due(self, horizon: int, origin: Origin, out: list[DerivedEvent]) -> None:
+        """Fire what is due, in the order of (deadline, asset); an asset's time is that of its own proved sources."""
+        timers, later = self._timers, []
+        while timers and timers[0][0] <= horizon:
+            due, asset = heappop(timers)
+            if self._scheduled.get(asset) != due:
+                continue  # moved since
+            del self._scheduled[asset]
+            logic = self._cells[asset]
+            if logic.due != due:
+                continue  # withdrawn since
+            if due <= self._proved_time(asset):
+                self._fire(asset, logic, due, origin, out)
+                if logic.due is not None:
+                    self._schedule(asset, logic.due)
+            else:
+                later.append((due, asset))
+        for due, asset in later:
+            self._schedule(asset, due)
+
+    def _proved_time(self, asset: str) -> int:
+        """The newest mark of the asset's sources."""
+        links, placement = self._links.sources, self._placements.get(asset)
+        names = links if placement is None else placement.sources
+        return max((links[name].mark for name in names if name in links and asset in links[name].assets), default=0)
+
+    def _fire(self, asset: str, logic: L, until: int, origin: Origin, out: list[DerivedEvent]) -> None:
+        while (due := logic.due) is not None and due <= until:
+            logic.due = None
+            logic.now = max(logic.now, due)
+            self._emit(asset, logic, logic.on_time(due), due, origin, out)
+
+    def _schedule(self, asset: str, due: int) -> None:
+        if self._scheduled.get(asset) != due:
+            self._scheduled[asset] = due
+            heappush(self._timers, (due, asset))
+
+    def _emit(self, asset: str, logic: L, changes: Changes, now: int, origin: Origin, out: list[DerivedEvent]) -> None:
+        if not changes:
+            return
+        for change in changes:
+            time = now if change.time is None else change.time
+            since = change.since
+            out.append(
+                DerivedEvent(
+                    VERSION,
+                    asset,
+                    change.metric,
+                    time,
+                    change.value,
+                    change.previous,
+                    since,
+                    None if since is None else time,
+                    None if since is None else time - since,
+                    change.status,
+                    self._id(origin, change.metric),
+                    origin,
+                    change.operator or self._operator,
+                    change.operator_version or logic.version,
+                )
+            )
+
+    def _id(self, origin: Origin, metric: str) -> str:
+        if origin != self._origin:
+            self._origin = origin
+            self._numbers = {}
+        number = self._numbers[metric] = self._numbers.get(metric, -1) + 1
+        return f"{origin[0]}:{origin[1]}:{origin[2]}:{metric}:{number}"
+
+    def save(self) -> bytes:
+        """The state as versioned msgpack."""
+        saved = _Saved(SNAPSHOT_VERSION, self._links, self._templates, self._placements, self._cells)
+        return msgspec.msgpack.encode(saved)
+
+    def load(self, snapshot: bytes) -> None:
+        """Take over a saved state; raises `SnapshotError`."""
+        try:
+            head = msgspec.msgpack.decode(snapshot, type=_Saved)
+            if head.version != SNAPSHOT_VERSION:
+                raise SnapshotError(
+                    f'snapshot of step "{self._operator}" has version {head.version}, this program reads '
+                    f"{SNAPSHOT_VERSION}; go on with the newer program, or delete the recovery store of this flow"
+                )
+            self._cells = msgspec.convert(head.cells, dict[str, self._logic])  # type: ignore[name-defined]
+        except msgspec.DecodeError as error:
+            raise SnapshotError(
+                f'snapshot of step "{self._operator}" cannot be read: {error}; delete the recovery store of this flow'
+            ) from None
+        self._links, self._templates, self._placements = head.links, head.templates, head.placements
+        ttls = {name: state.ttl for name, state in self._links.sources.items()}
+        for asset, logic in self._cells.items():
+            if (placement := self._placements.get(asset)) is not None:
+                logic.bind(join(self._templates[placement.template], placement, ttls))
+            if logic.due is not None:
+                self._schedule(asset, logic.due)
+
+
+class _Saved(msgspec.Struct):
+    version: int
+    links: Links
+    templates: dict[str, Definition]
+    placements: dict[str, Placement]
+    cells: dict[str, Any]

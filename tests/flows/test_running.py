@@ -1,0 +1,256 @@
+"""The flows as they are run: real servers, with and without recovery, clean stops, poison, refusals."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from assets.connection import KafkaConnection
+from assets.frame import DerivedEvent, Frame, Tick, decode_event, encode_frame, encode_tick
+from assets.stream import ASSET_STREAM, DEAD_LETTERS, partition_of, state_topic
+from deploy.processes import Flow
+from deploy.stack import Stack
+from deploy.wait import until
+from flows._site import View, progress_group
+from sinks.kafka import ensure_topics, stream_topics
+from sources.kafka import committed, read_range, watermarks
+from tests.streams import S, definition, frame, tick
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+ASSETS = [f"press-{n:02}" for n in range(1, 7)]
+VIEWS: tuple[View, ...] = ("derive", "serve", "archive")
+MODEL = definition(
+    running={"rule": "durations", "item": "state"},
+    overheat={"rule": "alarm", "item": "temperature", "above": 90.0, "on_delay": 2 * S},
+    availability={"rule": "availability"},
+)
+
+
+class Bench:
+    """The servers, the data folder and a clock of stream time for one module."""
+
+    def __init__(self, servers: Stack, data: Path) -> None:
+        self.servers, self.data = servers, data
+        self.kafka = KafkaConnection(bootstrap=servers.kafka_bootstrap)
+        self.environment = {**servers.environment, "PENSTOCK_DATA": str(data)}
+        ensure_topics(self.kafka, stream_topics(1))
+        self._producer = Producer({"bootstrap.servers": servers.kafka_bootstrap})
+        self._second = 0
+
+    def flow(self, name: str, *, recovery: bool, copy: str = "") -> Flow:
+        """A flow as a process."""
+        store = self.data / "recovery" / f"{name}{copy}" if recovery else None
+        return Flow(name, self.environment, self.data / "logs" / f"{name}.log", store)
+
+    def write(self, seconds: int) -> None:
+        """So many seconds of all assets: a frame of each and a tick."""
+        for _ in range(seconds):
+            at = 1_800_000_000 + self._second
+            for n, asset in enumerate(ASSETS):
+                state = ("Idle", "Execute", "Held")[(self._second + n) // 3 % 3]
+                self._frame(frame(at, ("state", state), ("temperature", 80.0 + (self._second + n) % 20), asset=asset))
+            self._tick(tick(at, "s"))
+            self._second += 1
+        self._producer.flush()
+
+    def define(self) -> None:
+        """The definitions of all assets."""
+        for asset in ASSETS:
+            first = frame(1_800_000_000, ("_model", MODEL.value()), ("_availability", "AVAILABLE"), asset=asset)
+            first.model = MODEL.model
+            self._frame(first)
+        self._producer.flush()
+
+    def _frame(self, told: Frame) -> None:
+        self.raw(partition_of(told.asset, 12), told.asset.encode(), encode_frame(told))
+
+    def _tick(self, told: Tick) -> None:
+        for partition in range(12):
+            self.raw(partition, None, encode_tick(told))
+
+    def raw(self, partition: int, key: bytes | None, value: bytes | None) -> None:
+        """A record as it is."""
+        self._producer.produce(ASSET_STREAM, value, key, partition)
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """Where a topic ends now."""
+        return {p: high for p, (_, high) in watermarks(self.kafka, topic).items()}
+
+    def finished(self, view: View, topic: str = ASSET_STREAM) -> bool:
+        """Whether a view has finished all there is."""
+        done = committed(self.kafka, progress_group(view, 1), topic)
+        return all(done.get(p, 0) >= end for p, end in self.ends(topic).items())
+
+    def events(self) -> list[DerivedEvent]:
+        """All derived events."""
+        bounds = {p: (low, high) for p, (low, high) in watermarks(self.kafka, state_topic(1)).items()}
+        batches = read_range(self.kafka, state_topic(1), bounds)
+        return [decode_event(value) for batch in batches for value in batch.values if value is not None]
+
+    def letters(self) -> int:
+        """How many dead letters there are."""
+        return sum(high - low for low, high in watermarks(self.kafka, DEAD_LETTERS).values())
+
+
+@pytest.fixture(scope="module")
+def bench(servers: Stack, data: Path) -> Bench:
+    """A stream of six assets."""
+    made = Bench(servers, data)
+    made.define()
+    return made
+
+
+@pytest.mark.parametrize("recovery", [True, False], ids=["recovery", "no-recovery"])
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_follows_the_stream_and_stops_cleanly(bench: Bench, name: View, recovery: bool) -> None:
+    bench.write(5)
+    with_stop = bench.flow(name, recovery=recovery).start()
+    try:
+        until(lambda: with_stop.poll() is not None or bench.finished(name), 60, f"{name} to finish the stream")
+        assert with_stop.running, with_stop.crash_report()
+        assert with_stop.stop(20) == 0, with_stop.last_lines()
+    finally:
+        if with_stop.running:
+            with_stop.kill()
+
+
+def kill_after(bench: Bench, more_events: int) -> None:
+    """Run derive under load and kill it as soon as it has written so many more events."""
+    begin = sum(bench.ends(state_topic(1)).values())
+    flow = bench.flow("derive", recovery=True).start()
+    bench.write(20)
+    written = lambda: sum(bench.ends(state_topic(1)).values()) - begin  # noqa: E731
+    until(lambda: written() >= more_events or flow.poll() is not None, 30, "derive to write")
+    assert flow.running, flow.last_lines()
+    flow.kill()
+
+
+def test_derive_killed_again_and_again_writes_every_event_once(bench: Bench) -> None:
+    for more_events in (1, 15, 40):
+        kill_after(bench, more_events)
+    flow = bench.flow("derive", recovery=True).start()
+    until(lambda: flow.poll() is not None or bench.finished("derive"), 60, "derive to finish")
+    assert flow.stop(20) == 0, flow.last_lines()
+    ids = [event.id for event in bench.events()]
+    assert len(ids) == len(set(ids)) > 100
+    newest: dict[tuple[str, str], int] = {}
+    for event in bench.events():
+        assert event.time >= newest.get((event.asset, event.metric), 0)
+        newest[event.asset, event.metric] = event.time
+
+
+def test_without_its_recovery_store_derive_writes_nothing_again(bench: Bench) -> None:
+    before = bench.events()
+    flow = Flow(
+        "derive", bench.environment, bench.data / "logs" / "derive.log", bench.data / "recovery" / "anew"
+    ).start()
+    bench.write(6)
+    until(lambda: flow.poll() is not None or bench.finished("derive"), 60, "derive to finish")
+    assert flow.stop(20) == 0, flow.last_lines()
+    after = bench.events()
+    ids = [event.id for event in after]
+    assert len(ids) == len(set(ids)) > len(before)
+
+
+POISON = {
+    "not_json": b"{",
+    "contract": b'{"v":1}',
+    "unknown_version": encode_frame(frame(1, ("x", 1))).replace(b'"v":1', b'"v":99'),
+    "null_value": None,
+    "too_large": b"x" * 2_000_000,
+    "wrong_key": encode_frame(frame(1, ("x", 1), asset="somebody-else")),
+}
+
+
+BIG = {"message.max.bytes": 5_000_000, "compression.type": "zstd"}
+"""Compressed, two megabytes pass the limits of any broker."""
+
+
+def test_poison_becomes_dead_letters_and_the_flow_goes_on(bench: Bench) -> None:
+    before = bench.letters()
+    producer = Producer({**BIG, "bootstrap.servers": bench.servers.kafka_bootstrap})
+    home = partition_of(ASSETS[0], 12)
+    for value in POISON.values():
+        producer.produce(ASSET_STREAM, value, ASSETS[0].encode(), home)
+    producer.flush()
+    bench.write(6)
+    flow = bench.flow("derive", recovery=True).start()
+    until(lambda: flow.poll() is not None or bench.finished("derive"), 60, "derive to finish")
+    assert flow.stop(20) == 0, flow.last_lines()
+    assert bench.letters() - before == len(POISON)
+    bounds = dict(watermarks(bench.kafka, DEAD_LETTERS))
+    kept = [v for batch in read_range(bench.kafka, DEAD_LETTERS, bounds) for v in batch.values]
+    assert sorted(map(repr, kept)) == sorted(map(repr, POISON.values()))
+
+
+def test_a_flow_with_a_wrong_plant_says_all_and_starts_nothing(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "plant").mkdir()
+    (tmp_path / "plant" / "a.yaml").write_text("sources:\n  x: {protocol: opcua}\nassets:\n  a: {type: nothing}\n")
+    environment = {**bench.environment, "PENSTOCK_PLANT": str(tmp_path / "plant")}
+    before = bench.ends(ASSET_STREAM)
+    flow = Flow("ingest", environment, tmp_path / "ingest.log").start()
+    assert flow.wait(60) == 2
+    log = (tmp_path / "ingest.log").read_text()
+    assert "a.yaml:2 sources.x.endpoint: is required" in log
+    assert 'a.yaml:4 assets.a.type: is "nothing"' in log
+    assert "a.yaml:4 assets.a.path: is required" in log
+    assert "Traceback" not in log
+    assert bench.ends(ASSET_STREAM) == before
+
+
+def test_an_unreachable_broker_is_one_line_and_a_stop_is_heard(tmp_path: Path) -> None:
+    environment = {"KAFKA_BOOTSTRAP": "127.0.0.1:1", "PENSTOCK_DATA": str(tmp_path)}
+    flow = Flow("derive", environment, tmp_path / "derive.log").start()
+    until(lambda: "is unreachable" in flow.last_lines() or flow.poll() is not None, 30, "the line")
+    flow.signal(signal.SIGTERM)
+    assert flow.wait(20) == 1
+    lines = [line for line in (tmp_path / "derive.log").read_text().splitlines() if "is unreachable" in line]
+    assert len(lines) == 1
+    assert "kafka at 127.0.0.1:1" in lines[0]
+
+
+def test_unreachable_devices_are_one_line_each_and_the_rest_runs(bench: Bench, tmp_path: Path) -> None:
+    plant = tmp_path / "plant"
+    plant.mkdir()
+    (plant / "plant.yaml").write_text(
+        """
+sources:
+  gone-ua: {protocol: opcua, endpoint: "opc.tcp://127.0.0.1:9", security: none}
+  gone-mb: {protocol: modbus, endpoint: "tcp://127.0.0.1:9", unit: 1}
+types:
+  press: {items: {temperature: {category: SAMPLE}, power: {category: SAMPLE}}}
+assets:
+  press-91:
+    type: press
+    path: acme/hamburg/forming/line-1
+    source: gone-ua
+    items: {temperature: {address: "i=2258"}, power: {source: gone-mb, address: "input:0 uint16"}}
+"""
+    )
+    environment = {**bench.environment, "PENSTOCK_PLANT": str(plant)}
+    home = partition_of("press-91", 12)
+    begin = bench.ends(ASSET_STREAM)[home]
+    flow = Flow("ingest", environment, tmp_path / "ingest.log").start()
+
+    def told() -> list[tuple[str, object]]:
+        bounds = {home: (begin, bench.ends(ASSET_STREAM)[home])}
+        records = [v for batch in read_range(bench.kafka, ASSET_STREAM, bounds) for v in batch.values if v]
+        frames = [json.loads(v) for v in records if b'"asset":"press-91"' in v]
+        return [(f["source"], o[1]) for f in frames for o in f["observations"] if o[0] == "_availability"]
+
+    lost = {("gone-ua", "UNAVAILABLE"), ("gone-mb", "UNAVAILABLE")}
+    until(lambda: flow.poll() is not None or lost <= set(map(tuple, told())), 60, "both to be said unavailable")
+    assert flow.stop(30) == 0, flow.last_lines()
+    log = (tmp_path / "ingest.log").read_text()
+    for name in ("gone-ua", "gone-mb"):
+        lines = [line for line in log.splitlines() if f'"{name}"' in line]
+        assert len(lines) == 1, lines
+        assert "127.0.0.1:9" in lines[0]
+
+
+def test_the_logs_name_no_defect(bench: Bench) -> None:
+    for log in (bench.data / "logs").glob("*.log"):
+        assert "Traceback" not in log.read_text(), log.read_text()[-3000:]
