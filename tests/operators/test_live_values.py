@@ -4,13 +4,16 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import bytewax.operators as op
 import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSink, TestingSource, run_main
 
 from assets.batch import Batch, DerivedBatch, LiveValue
 from assets.definition import Definition, Item, SourceModel
 from assets.frame import DerivedEvent, Frame, Observation, Tick, Value
 from operators import live_values as module
-from operators.live_values import LiveValues, SnapshotError
+from operators.live_values import LiveValues, SnapshotError, live_values
 
 S = 1_000_000
 
@@ -191,3 +194,14 @@ def test_a_snapshot_of_another_version_is_refused() -> None:
         "snapshot of live values has version 99; this program reads 1; "
         "delete the recovery store of this flow and start it again"
     )
+
+
+def test_the_step_merges_both_streams_by_partition() -> None:
+    flow = Dataflow("serve")
+    records = op.input("records", flow, TestingSource([("0003", batch(0, introduce(), temperature(1.0)))]))
+    derived = op.input("derived", flow, TestingSource([("0003", events(0, event(1, True)))]))
+    out: list[tuple[str, list[LiveValue]]] = []
+    op.output("out", live_values("live", records, derived), TestingSink(out))
+    run_main(flow)  # type: ignore[no-untyped-call]
+    assert {key for key, _ in out} == {"0003"}
+    assert len(newest([value for _, values in out for value in values])) == 3

@@ -5,8 +5,10 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from nats.aio.client import Client
 
 from assets.batch import LiveValue
 from assets.connection import NatsConnection
@@ -228,6 +230,28 @@ def test_what_no_server_takes_is_left_out_and_the_rest_arrives(rig: Rig, caplog:
         f'could not publish 1 messages, first "{PATH}.large": the server takes 8388608 bytes at most; left out',
         f'could not publish 1 messages, first "{PATH}.with space": the subject is malformed; left out',
     ]
+
+
+def test_messages_that_a_server_lost_are_sent_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, calls = Client.publish, iter(range(100))
+
+    async def publish(client: Client, subject: str, payload: bytes = b"", **more: Any) -> None:
+        if subject.startswith(rig.prefix) and not more and 3 <= next(calls, 100) < 6:
+            return
+        await real(client, subject, payload, **more)
+
+    part = rig.part()
+    part.write(0, 1)
+    part.snapshot()
+    monkeypatch.setattr(Client, "publish", publish)
+    part.write(1, 50)
+    part.snapshot()
+    part.close()
+    assert rig.held() == rig.fold
+    where = host(rig.connection)
+    assert caplog.messages == [f"NATS at {where} lost 3 of 50 messages; sending them again"]
 
 
 def test_partitions_share_a_stream_and_read_back_their_own_part(rig: Rig) -> None:
