@@ -46,6 +46,11 @@ class Stop:
         """Whether a stop was asked for."""
         return self._wish.is_set()
 
+    @property
+    def workers(self) -> int:
+        """How many workers (threads) of this process have had partitions."""
+        return len(self._parts)
+
     def join(self, part: "Partition[Any, Any]") -> None:
         """Count a partition among those of the calling worker (a thread)."""
         self._parts.setdefault(threading.get_ident(), []).append(part)
@@ -91,7 +96,8 @@ class Partition(StatefulSourcePartition[X, S], Generic[X, S]):
             if not self._quiet:
                 self._quiet, self._quiet_since = True, monotonic()
             if self.parked and self.stop.complete:
-                raise AbortExecution
+                # an aborted worker would leave those beside it waiting for its part of their epoch
+                raise AbortExecution if self.stop.workers == 1 else StopIteration
             if not self.parked and monotonic() - self._quiet_since > STOP_PATIENCE_S:
                 raise StopIteration
             return []

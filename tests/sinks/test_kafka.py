@@ -3,7 +3,7 @@
 import random
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -56,11 +56,12 @@ class Copy:
         self.recovery = recovery
         self._reader = Consumer({**connection.settings(), "group.id": "tests", "log_level": 0})
 
-    def start(self, **more: str) -> Flow:
+    def start(self, arguments: Sequence[str] = (), **more: str) -> Flow:
         env = {"KAFKA_BOOTSTRAP": self.connection.bootstrap, "TOPIC_IN": self.topics[0], "TOPIC_OUT": self.topics[1]}
         flow = Flow(
             "copy", {**env, **more, "RUST_BACKTRACE": "0"}, self.folder / "copy.log", self.recovery, f"{COPY}:flow"
         )
+        flow.command += arguments  # the last of an option counts
         flow.start()
         until(lambda: "handlers are installed" in flow.last_lines() or not flow.running, PATIENCE_S, "the flow")
         return flow
@@ -143,6 +144,19 @@ def test_a_clean_stop_under_load_exits_with_0_and_loses_and_repeats_nothing(copy
         assert flow.wait(10) == 0, flow.last_lines()
         if copy.forget and copy.recovery:  # type: ignore[attr-defined]
             shutil.rmtree(copy.recovery)
+    copy.assert_exact()
+
+
+@pytest.mark.parametrize("arguments", [("-s", "10"), ("-w", "2")], ids=["long epochs", "two workers"])
+def test_a_clean_stop_is_quick_and_exact_with_long_epochs_and_with_two_workers(
+    connection: KafkaConnection, load: str, topic: str, tmp_path: Path, arguments: tuple[str, str]
+):
+    copy = Copy(connection, (load, topic), tmp_path, tmp_path / "rec")
+    for target in (TOTAL // 3, TOTAL):
+        flow = copy.start(arguments)
+        copy.await_written(target, flow)
+        flow.signal(signal.SIGTERM)
+        assert flow.wait(8) == 0, flow.last_lines()
     copy.assert_exact()
 
 
