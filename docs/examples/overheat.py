@@ -14,7 +14,7 @@ from assets.batch import Outgoing, RawBatch
 from assets.frame import Observation
 from assets.status import is_good
 from assets.stream import ASSET_STREAM
-from flows._site import start
+from flows._site import entry, start
 from operators.asset_logic import AssetLogic, Change
 from operators.asset_state import asset_state
 from operators.decode import decode
@@ -63,6 +63,7 @@ def build(partitions: int, stream: Source[tuple[str, RawBatch]], out: Sink[tuple
     return flow
 
 
+@entry
 def flow() -> Dataflow:
     """Read the live stream and write topic `overheat`."""
     site = start()
