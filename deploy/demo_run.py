@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
@@ -23,9 +24,12 @@ def main(arguments: list[str]) -> int:
     options = _options(arguments)
     signal.signal(signal.SIGTERM, _as_interrupt)
     with Pipeline(paths.data_folder(), options.plant, _say) as pipeline:
+        began = time.monotonic()
         with suppress(KeyboardInterrupt):
             _run(pipeline, options.seconds)
-        return _finish(pipeline)
+        if options.seconds is None and options.report is None:
+            return _stop(pipeline)
+        return _report(pipeline, time.monotonic() - began, options.report)
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
@@ -49,13 +53,24 @@ def _run(pipeline: Pipeline, seconds: float | None) -> None:
     live.show(console, pipeline.environment, over)
 
 
-def _finish(pipeline: Pipeline) -> int:
-    """Stop the flows in the order of the data's way; the report comes after that (deploy/report.py)."""
+def _stop(pipeline: Pipeline) -> int:
+    """Stop the flows in the order of the data's way."""
     codes = {name: pipeline.stop_flow(name) for name in pipeline.flows}
     for name, code in codes.items():
         if code != 0:
             print(f'flow "{name}" ended with exit code {code} instead of 0', file=sys.stderr)
     return 1 if any(codes.values()) else 0
+
+
+def _report(pipeline: Pipeline, seconds: float, file: Path | None) -> int:
+    """Let everything be finished, prove it, tell and write it."""
+    from deploy import report, report_text  # the archive's reader takes its time to load
+
+    made = report.make(pipeline, seconds, _say)
+    if file is not None:
+        report.write(made, file)
+    report_text.show(console, made)
+    return 1 if made["problems"] else 0
 
 
 class _Every:

@@ -4,7 +4,9 @@ The demo, the soak test and the benchmarks run it: `with Pipeline(data, plant) a
 """
 
 import json
+import signal
 import sys
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +25,8 @@ FLOWS = ("ingest", "derive", "serve", "archive")
 PLANT_READY_TIMEOUT_S = 60.0
 FLOW_STOP_TIMEOUT_S = 30.0
 READY = "READY "
+ROLL = "10s"
+"""Stream time per Parquet file: short, so that the archive shows what has just happened."""
 
 
 class Pipeline:
@@ -38,17 +42,22 @@ class Pipeline:
         self._stack_was_up = False
 
     def start(self) -> Self:
-        """Start the stack (or find it running), the plant, then the flows; on failure nothing is left running."""
+        """Start the stack (or find it running), then the plant and the flows; on failure nothing is left running.
+
+        Only ingest has to know where the machines are, so the others start while the machines do.
+        """
         try:
             self._stack_was_up = local.status(self.data).alive
             self.stack = local.up(self.data, self._say)
-            environment = self.stack.environment | self._start_plant()
-            for name in FLOWS:
-                self._say(f"starting the flow {name}")
-                self.flows[name] = self._flow(name, environment)
+            plant = self._start_plant()
+            self._say(f"starting the flows {', '.join(FLOWS)}")
+            self.flows = {name: self._flow(name) for name in FLOWS}
+            for name in reversed(FLOWS[1:]):
                 self.flows[name].start()
-        except BaseException:
-            self.stop()
+            self.flows["ingest"].env |= self._ready(plant)
+            self.flows["ingest"].start()
+        except BaseException as problem:
+            self._end(problem)
             raise
         return self
 
@@ -76,40 +85,58 @@ class Pipeline:
         self._say(f"stopping the flow {name}")
         return self.flows[name].stop(FLOW_STOP_TIMEOUT_S)
 
+    def stop_plant(self) -> None:
+        """Stop the simulated machines; their truth is complete then."""
+        if self.plant and self.plant.running:
+            self._say("stopping the plant")
+            self.plant.stop()
+
     def stop(self) -> None:
         """Stop what still runs, in the order of the data's way, then the plant, then the stack if we started it."""
         for name, flow in self.flows.items():
             if flow.running:
                 self.stop_flow(name)
-        if self.plant and self.plant.running:
-            self._say("stopping the plant")
-            self.plant.stop()
+        self.stop_plant()
         if self.stack and not self._stack_was_up:
             self._say("stopping Kafka and NATS")
             local.down(self.data)
         self.stack = None
 
     def kill(self) -> None:
-        """End the flows and the plant at once, for the impatient second Ctrl-C."""
+        """End the flows and the plant at once, for the impatient second Ctrl-C; a third one changes nothing."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         for child in self.children:
             if child.running:
                 child.kill()
+        self.stop()
 
     def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._end(value)
+
+    def _end(self, problem: BaseException | None) -> None:
+        """Stop in order; at once if the user has asked for it, before or now."""
+        if isinstance(problem, KeyboardInterrupt):
+            self.kill()
+            return
         try:
             self.stop()
         except KeyboardInterrupt:
             self.kill()
-            self.stop()
+            raise
 
-    def _start_plant(self) -> dict[str, str]:
-        """Start the simulated machines; the variables that their plant folder needs, and the folders of a flow."""
+    def _start_plant(self) -> Child:
+        """Start the simulated machines."""
         self._say("starting the simulated plant")
         command = [sys.executable, "-m", "deploy.demo", "--data", str(self.data / "plant")]
-        self.plant = plant = Child("plant", command, self.data / "logs" / "plant.log").start()
+        self.plant = Child("plant", command, self.data / "logs" / "plant.log").start()
+        return self.plant
+
+    def _ready(self, plant: Child) -> dict[str, str]:
+        """The variables that the plant folder needs, once the machines answer."""
         until(lambda: plant.poll() is not None or _ready_line(plant), PLANT_READY_TIMEOUT_S, "the simulated plant")
         if (line := _ready_line(plant)) is None:
             raise ChildError(plant.crash_report())
@@ -117,10 +144,10 @@ class Pipeline:
         return variables | self._folders()
 
     def _folders(self) -> dict[str, str]:
-        return {"PENSTOCK_DATA": str(self.data), "PENSTOCK_PLANT": str(self.plant_folder)}
+        return {"PENSTOCK_DATA": str(self.data), "PENSTOCK_PLANT": str(self.plant_folder), "PENSTOCK_ROLL": ROLL}
 
-    def _flow(self, name: str, environment: dict[str, str]) -> Flow:
-        return Flow(name, environment, self.data / "logs" / f"{name}.log", self.data / "recovery" / name)
+    def _flow(self, name: str) -> Flow:
+        return Flow(name, self.environment, self.data / "logs" / f"{name}.log", self.data / "recovery" / name)
 
 
 def _ready_line(plant: Child) -> str | None:
