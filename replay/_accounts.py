@@ -112,34 +112,30 @@ class Accounts:
         """The next record of a partition."""
         run = (record.gateway, record.run)
         if isinstance(record, Frame):
-            self._number(run, record.asset, partition, offset, record.seq, record.source)
+            self._number(run, record.asset, partition, offset, record)
             if counted := countable(record):
                 self._homes[run, record.source][partition].frame(record.received, counted)
         else:
-            self._number(run, partition, partition, offset, record.seq, None)
+            self._number(run, partition, partition, offset, record)
             for source, account in record.sources.items():
                 self._homes[run, source][partition].tick(record.received, account)
 
-    def _number(self, run: Run, of: str | int, partition: int, offset: int, seq: int, source: str | None) -> None:
-        last = self._numbers.get((run, of))
+    def _number(self, run: Run, of: str | int, partition: int, offset: int, record: Frame | Tick) -> None:
+        seq, last = record.seq, self._numbers.get((run, of))
         if last is None:
             last = 0 if self._low.get(partition, 0) == 0 else seq - 1
         self._numbers[run, of] = max(last, seq)
         if seq == last + 1:
             return
-        asset = of if isinstance(of, str) else None
-        what = "a tick" if asset is None else "a record"
         kind, count = ("hole", seq - last - 1) if seq > last else ("duplicate", 1)
-        why = f"{what} numbered {seq} follows number {last}"
         self._found.append(
             Deviation(
                 kind=kind,
                 count=count,
-                detail=why,
-                source=source,
+                detail=f"a {type(record).__name__.lower()} numbered {seq} follows number {last}",
                 gateway=run[0],
                 run=run[1],
-                asset=asset,
+                asset=of if isinstance(of, str) else None,
                 partition=partition,
                 offset=offset,
             )
@@ -153,9 +149,6 @@ class Accounts:
             report, found = _report(homes)
             reports[source].add(report)
             deviations += (structs.replace(one, source=source, gateway=gateway, run=run) for one in found)
-        for deviation in self._found:
-            if deviation.source is not None:
-                reports[deviation.source].unexplained += deviation.count
         return dict(reports), deviations
 
 

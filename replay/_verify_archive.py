@@ -106,11 +106,10 @@ def verify_archive(site: Site, generations: Generations, live: int, rebuilt: int
     found, hashes = Findings(), (RowHash(), RowHash())
     sides = [[Table(site.archive_folder(g), name) for name in SERIES] for g in (live, rebuilt)]
     rows = [sum(table.rows for table in side) for side in sides]
+    gone = [sum(_report_missing(table, found) for table in side) for side in sides]
     until = {}
     with bar("verifying archive", rows[0], shown=shown) as advance:
         for one, other in zip(*sides, strict=True):
-            for table in (one, other):
-                _report_missing(table, found)
             comparison = _Comparison(one, other, found, hashes)
             comparison.run(advance)
             until[one.name] = comparison.until
@@ -121,7 +120,7 @@ def verify_archive(site: Site, generations: Generations, live: int, rebuilt: int
         series=len(hashes[0].series | hashes[1].series),
         rows=rows[0],
         compared=hashes[0].rows,
-        newer=max(0, rows[0] - hashes[0].rows) + max(0, rows[1] - hashes[1].rows),
+        newer=sum(max(0, r - h.rows - g) for r, h, g in zip(rows, hashes, gone, strict=True)),
         differences=found.count,
         hash_live=hashes[0].hexdigest(),
         hash_rebuilt=hashes[1].hexdigest(),
@@ -139,6 +138,10 @@ def _check_comparable(generations: Generations, live: int, rebuilt: int) -> None
         )
 
 
-def _report_missing(table: Table, found: Findings) -> None:
+def _report_missing(table: Table, found: Findings) -> int:
+    """Name the files that are gone (their rows are found missing besides); returns how many rows they had."""
+    gone = 0
     for partition, one, path, rows in table.missing():
-        found.add(Difference(f"file {path}", partition, one.first, 0, f"{rows} rows", "the file is missing"), rows)
+        gone += rows
+        found.add(Difference(f"file {path}", partition, one.first, 0, f"{rows} rows", "the file is missing"))
+    return gone

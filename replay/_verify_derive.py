@@ -32,6 +32,8 @@ class _Side:
     def rows(self, partition: int, bound: int, advance: Advance) -> Iterator[Row]:
         """The rows whose basis lies before the bound."""
         last = (partition, 0, 0)
+        if self.ranges[partition][0] == self.ranges[partition][1]:
+            return
         for batch in read_range(self._site.kafka, self._topic, {partition: self.ranges[partition]}):
             advance(batch.next - batch.first)
             for value in batch.values:

@@ -25,6 +25,5 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
         running.site.create_topics()
         for run in (Run(START, 60), Run(START + 100 * S, 40)):
             write(running.site.kafka, ASSET_STREAM, records(run))
-        for flow in FLOWS:
-            running.run(flow)
+        running.run(*FLOWS)
         yield running

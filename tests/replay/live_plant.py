@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from assets.stream import ASSET_STREAM, state_topic
@@ -22,14 +23,21 @@ class Plant:
     environment: Mapping[str, str]
     folder: Path
 
-    def run(self, flow: View) -> None:
-        """Run a flow as it runs in production until it has finished the stream, then stop it cleanly."""
-        child = Flow(flow, self.environment, self.folder / f"{flow}.log", self.folder / "recovery" / flow).start()
+    def run(self, *flows: View) -> None:
+        """Run flows as they run in production until they have finished the stream, then stop them cleanly."""
+        children = [self._start(flow) for flow in flows]
         try:
-            until(lambda: child.poll() is not None or self.finished(flow), TIMEOUT_S, f"flow {flow}")
-            assert child.poll() is None, child.crash_report()
+            for child, flow in zip(children, flows, strict=True):
+                until(partial(self._ended, child, flow), TIMEOUT_S, f"flow {flow}")
         finally:
-            assert child.stop() == 0, child.crash_report()
+            for child in children:
+                assert child.stop() == 0, child.crash_report()
+
+    def _start(self, flow: View) -> Flow:
+        return Flow(flow, self.environment, self.folder / f"{flow}.log", self.folder / "recovery" / flow).start()
+
+    def _ended(self, child: Flow, flow: View) -> bool:
+        return child.poll() is not None or self.finished(flow)
 
     def finished(self, flow: View) -> bool:
         """Whether a flow has noted the end of all it reads as its progress."""
