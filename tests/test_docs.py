@@ -68,9 +68,14 @@ EXCERPTS = [text for text in files("docs/examples", "tests/docs", "flows") if te
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
-def test_a_python_block_is_an_excerpt_of_a_tested_file_or_runs(block: Block) -> None:
+def test_a_python_block_is_an_excerpt_of_a_tested_file_or_runs(
+    block: Block, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if any(block.text.rstrip() in text for text in EXCERPTS):
         return
+    (tmp_path / ".data" / "archive").mkdir(parents=True)
+    (tmp_path / ".data" / "archive" / "g1").symlink_to(archive)
+    monkeypatch.chdir(tmp_path)
     program = compile(block.text, str(block), "exec")
     with redirect_stdout(StringIO()):
         exec(program, {"__name__": "block"})

@@ -6,7 +6,7 @@ from assets.definition import Item
 from assets.frame import Observation, Value
 from assets.status import is_good
 from operators.asset_logic import Change, Changes
-from operators.rule import Rule, RuleState, effect_time
+from operators.rule import Rule, RuleState
 
 
 class EntriesState(RuleState, tag="entries"):
@@ -29,9 +29,8 @@ class Entries(Rule):
         if item.category != "EVENT":
             raise ValueError(f"entries watches an EVENT; the item is a {item.category}")
 
-    def on_observation(self, metric: str, state: EntriesState, o: Observation) -> Changes:
-        at = effect_time(state, o)
-        if at is None or not is_good(o.status):
+    def on_observation(self, metric: str, state: EntriesState, o: Observation, at: int) -> Changes:
+        if not is_good(o.status):
             return None
         before, state.value = state.value, o.value
         if before is None or o.value != self.into or before == self.into:
