@@ -149,10 +149,10 @@ class ContractError(ValueError):
         self.reason = reason
 
 
-_R = TypeVar("_R", Frame, Tick, DerivedEvent)
+_R = TypeVar("_R", Tick, DerivedEvent)
 
 _encoder = msgspec.json.Encoder()
-_frame = msgspec.json.Decoder(Frame)
+_decode_frame = msgspec.json.Decoder(Frame).decode
 _tick = msgspec.json.Decoder(Tick)
 _event = msgspec.json.Decoder(DerivedEvent)
 
@@ -196,21 +196,34 @@ def encode_event(event: DerivedEvent) -> bytes:
     return _encoder.encode(event)
 
 
+def _broken(noun: str, error: Exception) -> ContractError:
+    reason = "contract" if isinstance(error, msgspec.ValidationError) else "not_json"
+    return ContractError(f"not a {noun}: {error}", reason)
+
+
+def _unknown(noun: str, version: int) -> ContractError:
+    return ContractError(f"version {version} of a {noun} is unknown; known is {VERSION}", "unknown_version")
+
+
 def _decode(decoder: msgspec.json.Decoder[_R], record: bytes, noun: str) -> _R:
     try:
         decoded = decoder.decode(record)
-    except msgspec.ValidationError as error:
-        raise ContractError(f"not a {noun}: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ContractError(f"not a {noun}: {error}", "not_json") from None
+        raise _broken(noun, error) from None
     if decoded.v != VERSION:
-        raise ContractError(f"version {decoded.v} of a {noun} is unknown; known is {VERSION}", "unknown_version")
+        raise _unknown(noun, decoded.v)
     return decoded
 
 
 def decode_frame(record: bytes) -> Frame:
     """Read the record of a frame; raises `ContractError`."""
-    return _decode(_frame, record, "frame")
+    try:
+        frame = _decode_frame(record)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _broken("frame", error) from None
+    if frame.v != VERSION:
+        raise _unknown("frame", frame.v)
+    return frame
 
 
 def decode_tick(record: bytes) -> Tick:

@@ -25,6 +25,8 @@ from operators.asset_logic import AssetLogic, Changes
 
 SNAPSHOT_VERSION: Final = 1
 KEYFRAME: Final = int(Flag.KEYFRAME)
+FACTS: Final = frozenset({AVAILABILITY, MODEL})
+"""Items about the asset itself that are handled here; logic does not see them."""
 
 L = TypeVar("L", bound=AssetLogic)
 Origin = tuple[int, int, int]
@@ -62,33 +64,36 @@ class Assets(Generic[L]):
         return out
 
     def _frame(self, offset: int, frame: Frame, out: list[DerivedEvent]) -> None:
-        """Handle the observations of a frame; the hot loop, so what can be local is local."""
-        asset, received, partition = frame.asset, frame.received, self._partition
+        """Handle the observations of a frame; the hot loop: an item nobody wants costs two look-ups."""
+        asset, observations = frame.asset, frame.observations
         logic = self._cells.get(asset)
         if logic is None:
             logic = self._cells[asset] = self._logic(asset=asset)
-        wanted, now, due, index = logic.wanted, logic.now, logic.due, -1
-        for o in frame.observations:
-            index += 1
-            time, flags, item = o.source_time, o.flags, o.item
-            if time is None or (flags and flags & CLOCK_SKEW):
-                time = received
-            if time > now and not (flags and flags & NO_SAMPLE):
-                if due is not None and due <= time:
-                    self._fire(asset, logic, time, (partition, offset, index), out)
-                    due = logic.due
-                logic.now = now = time
-            if wanted is not None and item not in wanted and item[0] != "_":
+        wanted, due = logic.wanted, logic.due
+        for o in observations:
+            item = o.item
+            if wanted is not None and item not in wanted and item not in FACTS and due is None:
                 continue
+            time, flags = o.source_time, o.flags
+            if time is None or (flags and flags & CLOCK_SKEW):
+                time = frame.received
             o.time = time
-            if item[0] == "_":
-                self._fact((partition, offset, index), frame, logic, o, out)
+            if time > logic.now and not (flags and flags & NO_SAMPLE):
+                if due is not None and due <= time:
+                    self._fire(asset, logic, time, self._at(offset, observations, o), out)
+                logic.now = time
+            if item in FACTS:
+                self._fact(self._at(offset, observations, o), frame, logic, o, out)
                 wanted = logic.wanted
-            elif changes := logic.on_observation(o):
-                self._emit(asset, logic, changes, time, (partition, offset, index), out)
-            now, due = logic.now, logic.due
+            elif (wanted is None or item in wanted) and (changes := logic.on_observation(o)):
+                self._emit(asset, logic, changes, time, self._at(offset, observations, o), out)
+            due = logic.due
         if due is not None:
             self._schedule(asset, due)
+
+    def _at(self, offset: int, observations: list[Observation], o: Observation) -> Origin:
+        """The origin of an observation; looked up when needed, which is seldom."""
+        return self._partition, offset, next(i for i, each in enumerate(observations) if each is o)
 
     def _fact(self, origin: Origin, frame: Frame, logic: L, o: Observation, out: list[DerivedEvent]) -> None:
         """Handle what the stream says about the asset itself."""

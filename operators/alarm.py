@@ -11,9 +11,9 @@ from pydantic import model_validator
 from assets.definition import Item
 from assets.duration import DurationUs
 from assets.frame import Observation
-from assets.status import BAD_NOT_SUPPORTED, is_good
+from assets.status import BAD_NOT_SUPPORTED, UNCERTAIN
 from operators.asset_logic import Change, Changes
-from operators.rule import Rule, RuleState, effect_time
+from operators.rule import Rule, RuleState
 
 ACTIVE: Final = "ACTIVE"
 CLEAR: Final = "CLEAR"
@@ -61,15 +61,12 @@ class Alarm(Rule):
         if item.category != "SAMPLE":
             raise ValueError(f"an alarm watches a SAMPLE; the item is an {item.category}")
 
-    def on_observation(self, metric: str, state: AlarmState, o: Observation) -> Changes:
-        at = effect_time(state, o)
-        if at is None:
-            return None
+    def on_observation(self, metric: str, state: AlarmState, o: Observation, at: int) -> Changes:
         value = o.value
-        if not is_good(o.status) or not isinstance(value, int | float):
+        if o.status >= UNCERTAIN or not isinstance(value, (int, float)):
             state.due = None
             return None
-        wanted = self._wanted(state, value)
+        wanted = self._wanted(state.active, value)
         if wanted == state.active:
             state.due = None
             return None
@@ -99,13 +96,13 @@ class Alarm(Rule):
         previous = ACTIVE if state.active else CLEAR
         return [Change(metric, None, previous, state.since, BAD_NOT_SUPPORTED, max(state.time, at))]
 
-    def _wanted(self, state: AlarmState, value: float) -> bool:
+    def _wanted(self, active: bool | None, value: float) -> bool:
         if self.above is not None:
-            if not state.active:
+            if not active:
                 return value > self.above
             return not value < (self.above if self.clear_below is None else self.clear_below)
         limit = self.below if self.below is not None else 0.0
-        if not state.active:
+        if not active:
             return value < limit
         return not value > (limit if self.clear_above is None else self.clear_above)
 

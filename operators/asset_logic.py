@@ -60,7 +60,10 @@ class AssetLogic(msgspec.Struct, kw_only=True, dict=True):
 
     @property
     def wanted(self) -> Container[str] | None:
-        """The items `on_observation` is called for; None: all. Naming them saves a call for each of the others."""
+        """The items `on_observation` is called for; None: all, also the asset's own facts that begin with `_`.
+
+        Naming them makes the others nearly free.
+        """
         return None
 
     def on_observation(self, o: Observation) -> Changes:

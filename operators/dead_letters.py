@@ -26,7 +26,7 @@ def dead_letter(rejected: Rejected, flow: str, step: str) -> Outgoing:
 
 @operator
 def dead_letters(
-    step_id: str,  # noqa: ARG001 - the engine takes it
+    step_id: str,
     up: KeyedStream[list[Rejected]],
     flow: str,
     step: str,

@@ -42,27 +42,23 @@ class FrameDecoder:
         self._keys: dict[str, bytes] = {}
 
     def __call__(self, raw: RawBatch) -> tuple[Batch, list[Rejected]]:
-        offsets: list[int] = []
         records: list[Frame | Tick] = []
-        rejected: list[Rejected] = []
-        keys = self._keys
-        for offset, key, value in zip(raw.offsets, raw.keys, raw.values, strict=True):
+        failed: dict[int, Rejected] = {}
+        keys, values, known = raw.keys, raw.values, self._keys
+        for i, value in enumerate(values):
+            key = keys[i]
             try:
-                record: Frame | Tick
-                if value is None or len(value) > MOST_BYTES:
-                    raise _size_error(value)
-                if key is None:
-                    record = decode_tick(value)
-                else:
-                    record = decode_frame(value)
-                    if keys.get(record.asset) != key:
-                        self._check_key(record.asset, key, raw.partition)
+                if key is None or value is None or len(value) > MOST_BYTES:
+                    records.append(_tick(key, value))
+                    continue
+                frame = decode_frame(value)
+                if known.get(frame.asset) != key:
+                    self._check_key(frame.asset, key, raw.partition)
+                records.append(frame)
             except ContractError as error:
-                rejected.append(_rejected(raw, offset, key, value, error))
-            else:
-                offsets.append(offset)
-                records.append(record)
-        return Batch(raw.partition, raw.first, raw.next, offsets, records, raw.end), rejected
+                failed[i] = _rejected(raw, raw.offsets[i], key, value, error)
+        offsets = [offset for i, offset in enumerate(raw.offsets) if i not in failed] if failed else raw.offsets
+        return Batch(raw.partition, raw.first, raw.next, offsets, records, raw.end), list(failed.values())
 
     def _check_key(self, asset: str, key: bytes, partition: int) -> None:
         """Checked once per asset: the key is the asset, and the asset lives in this partition."""
@@ -90,6 +86,13 @@ def decode_events(raw: RawBatch) -> tuple[DerivedBatch, list[Rejected]]:
         except ContractError as error:
             rejected.append(_rejected(raw, offset, key, value, error))
     return DerivedBatch(raw.partition, raw.first, raw.next, offsets, events, raw.end), rejected
+
+
+def _tick(key: bytes | None, value: bytes | None) -> Tick:
+    """What has no key is a tick; a record without a value or of an absurd size is nothing."""
+    if key is not None or value is None or len(value) > MOST_BYTES:
+        raise _size_error(value)
+    return decode_tick(value)
 
 
 def _size_error(value: bytes | None) -> ContractError:

@@ -7,9 +7,9 @@ not known: the interval ends there and then, and an unknown one begins (state is
 from typing import Any
 
 from assets.frame import Observation, Value
-from assets.status import BAD_NO_COMMUNICATION, BAD_NOT_SUPPORTED, is_good
+from assets.status import BAD_NO_COMMUNICATION, BAD_NOT_SUPPORTED, UNCERTAIN
 from operators.asset_logic import Change, Changes
-from operators.rule import Rule, RuleState, effect_time
+from operators.rule import Rule, RuleState
 
 
 class DurationsState(RuleState, tag="durations"):
@@ -24,11 +24,10 @@ class Durations(Rule):
 
     State = DurationsState
 
-    def on_observation(self, metric: str, state: DurationsState, o: Observation) -> Changes:
-        at = effect_time(state, o)
-        if at is None:
+    def on_observation(self, metric: str, state: DurationsState, o: Observation, at: int) -> Changes:
+        value = o.value if o.status < UNCERTAIN else None
+        if value == state.value and state.since is not None:
             return None
-        value = o.value if is_good(o.status) else None
         return self._become(metric, state, value, o.status, at)
 
     def on_link(self, metric: str, state: DurationsState, source: str, available: bool, at: int) -> Changes:

@@ -43,8 +43,11 @@ class Rule(BaseModel):
     def check_item(cls, item: Item) -> None:
         """Raise ValueError when the rule cannot watch this item."""
 
-    def on_observation(self, metric: str, state: Any, o: Observation) -> Changes:
-        """A value of the watched item arrived."""
+    def on_observation(self, metric: str, state: Any, o: Observation, at: int) -> Changes:
+        """A value of the watched item takes effect at `at` (us), never before an earlier effect.
+
+        What is late against the item's own observations, or repeats what is known, does not come here.
+        """
 
     def on_time(self, metric: str, state: Any, now: int) -> Changes:
         """The instant in `state.due` has come; `due` is None again."""
@@ -61,19 +64,17 @@ class Rule(BaseModel):
         return item.source if item else definition.source
 
 
-def effect_time(state: RuleState, o: Observation) -> int | None:
-    """When an observation takes effect, or None if it has none: it is late, or repeats what is known.
+def counts(state: RuleState, time: int, flags: int) -> bool:
+    """Whether a flagged observation has an effect; notes its time.
 
-    Lateness is judged against the item's own observations. A first value after a reconnect is taken even when its
-    source time is old, but no effect lies before an earlier one, so the changes of a metric stay in order.
+    A first value after a reconnect counts though its source time is old; a key frame only tells whoever knows nothing.
+    A time by the gateway's clock (skewed) says nothing of the device's order.
     """
-    time, flags = o.time, o.flags
     if flags & NO_SAMPLE:
         if flags & KEYFRAME and state.sample:
-            return None
+            return False
     elif time < state.sample and not flags & CLOCK_SKEW:
-        return None
-    if not flags & CLOCK_SKEW:  # a time by the gateway's clock says nothing about the order of the device's
+        return False
+    if not flags & CLOCK_SKEW:
         state.sample = time
-    state.time = max(state.time, time)
-    return state.time
+    return True

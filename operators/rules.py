@@ -16,7 +16,7 @@ from assets.duration import FROM_STREAM
 from assets.frame import Observation
 from assets.plugins import discover
 from operators.asset_logic import AssetLogic, Change, Changes
-from operators.rule import Rule
+from operators.rule import Rule, counts
 
 KINDS: dict[str, type[Rule]] = discover("operators", "Spec")
 """All rule kinds by name: the public modules of this folder that have a `Spec`."""
@@ -90,14 +90,20 @@ class Rules(AssetLogic):
         return self._by_item
 
     def on_observation(self, o: Observation) -> Changes:
-        watching = self._by_item.get(o.item)
-        if watching is None:
-            return None
         out: list[Change] | None = None
-        for metric, rule in watching:
+        time, flags = o.time, o.flags
+        for metric, rule in self._by_item.get(o.item, ()):
             state = self.states[metric]
+            if flags:
+                if not counts(state, time, flags):
+                    continue
+            elif time < state.sample:
+                continue
+            else:
+                state.sample = time
+            state.time = max(state.time, time)
             due = state.due
-            changes = rule.on_observation(metric, state, o)
+            changes = rule.on_observation(metric, state, o, state.time)
             if state.due != due:
                 self._reckon_due()
             if changes:

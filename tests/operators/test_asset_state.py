@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.frame import Flag, Frame, Observation, Tick, encode_event
@@ -119,6 +119,7 @@ def streams(draw: st.DrawFn) -> Records:
     return [*head, *records]
 
 
+@settings(deadline=None)
 @given(streams(), st.lists(st.integers(0, 40)))
 def test_a_cut_anywhere_changes_nothing(records: Records, cuts: list[int]) -> None:
     for logic in (Rules, Watchdog, Overheat):
@@ -126,6 +127,7 @@ def test_a_cut_anywhere_changes_nothing(records: Records, cuts: list[int]) -> No
         assert [encode_event(event) for event in cut(logic, records, [c for c in cuts if c < len(records)])] == whole
 
 
+@settings(deadline=None)
 @given(streams())
 def test_ids_are_unique_and_changes_of_a_metric_are_in_order(records: Records) -> None:
     events = run(Rules, records)
