@@ -50,7 +50,7 @@ def lag_of(kafka: KafkaConnection, view: View, ends: Mapping[str, Mapping[int, t
     behind = 0
     for topic in INPUTS[view]:
         noted = committed(kafka, progress_group(view, 1), topic)
-        behind += sum(high - max(low, noted.get(p, 0)) for p, (low, high) in ends[topic].items())
+        behind += sum(max(0, high - max(low, noted.get(p, 0))) for p, (low, high) in ends[topic].items())
     return behind
 
 
