@@ -25,6 +25,8 @@ def verdict(found: Verdict) -> str:
     """Whether two generations are equal."""
     head = f'view "{found.view}", generation {found.rebuilt} compared with {found.live}'
     what = f"{found.compared:,} rows of {found.series:,} series compared, {found.newer:,} are newer"
+    if not found.differences and not found.compared:
+        return f"{head}: nothing to compare yet; {what}"
     if not found.differences:
         return f"{head}: equal; {what}; hash {found.hash_live}"
     first = found.first

@@ -31,7 +31,7 @@ class _Watching(Progress):
         """The bars, moved to where things are."""
         if self.now is not None:
             for task in self.tasks:
-                task.completed = self.now()
+                self.update(task.id, completed=self.now())
         yield from super().get_renderables()
 
 
