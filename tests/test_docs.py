@@ -24,6 +24,7 @@ from assets.plugins import discover
 from assets.stream import partition_of
 from deploy.cli import COMMANDS, flows
 from docs import __main__ as reference
+from docs._excerpts import refreshed
 from docs.examples import overheat
 from replay.archive import connect, write_views
 from sinks.kafka import StreamSink, TopicSpec, ensure_topics
@@ -179,6 +180,7 @@ def test_an_outdated_page_is_named_and_written_afresh(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(reference, "FOLDER", tmp_path)
+    monkeypatch.setattr(reference, "pages", list)
     assert reference.main([]) == 0
     (tmp_path / "rules.md").write_text("old")
     assert reference.main(["--check"]) == 1
@@ -186,6 +188,17 @@ def test_an_outdated_page_is_named_and_written_afresh(
     assert (tmp_path / "rules.md").read_text() == "old"
     assert reference.main([]) == 0
     assert reference.main(["--check"]) == 0
+
+
+def test_an_excerpt_is_renewed_from_its_file() -> None:
+    page = "Text.\n\n<!-- excerpt: tests/test_docs.py | PAGES | PAGES_END -->\n```python\nold\n```\n\nMore.\n"
+    with pytest.raises(
+        ValueError, match=r'could not find the excerpt of tests/test_docs\.py: no line starts with "PAGES_'
+    ):
+        refreshed(page)
+    line = next(line for line in Path(__file__).read_text().splitlines() if line.startswith("ROOT"))
+    page = page.replace("PAGES_END", "@pytest.mark").replace("| PAGES", "| ROOT").replace("@pytest.mark", "PAGES")
+    assert refreshed(page) == page.replace("old", line)
 
 
 @pytest.mark.parametrize(
