@@ -42,7 +42,7 @@ test *arguments:
 bench *arguments:
     {{python}} bench {{arguments}}
 
-# write the generated pages of docs/ afresh
+# write the generated pages of docs/ afresh and check all of it
 docs *arguments:
     {{python}} docs {{arguments}}
 

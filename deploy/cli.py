@@ -106,15 +106,15 @@ def bench(arguments: Arguments) -> int:
 
 
 def docs(arguments: Arguments) -> int:
-    """Write the generated pages of docs/ afresh."""
-    return _python("docs", *arguments)
+    """Write the generated pages of docs/ afresh, then check that all of docs/ and README is true."""
+    return _python("docs", *arguments) or _python("pytest", "tests/test_docs.py")
 
 
 def sql(arguments: Arguments) -> int:
     """Query the archive with DuckDB: sql "select ...", or sql alone for a prompt."""
     from deploy import sql as prompt
 
-    return prompt.main(console, " ".join(arguments), data_folder() / "archive")
+    return prompt.main(console, " ".join(arguments), data_folder())
 
 
 def replay(arguments: Arguments) -> int:

@@ -22,11 +22,11 @@ from sources.kafka import watermarks
 Report = dict[str, Any]
 
 QUERY: Final = """\
-SELECT asset, json_extract_string(previous, '$') AS state,
-       round(sum(duration_us) / 1e6, 1) AS seconds, count(*) AS times
-FROM derived
-WHERE metric IN ('running', 'cycle') AND previous <> 'null'
-GROUP BY asset, state
+SET VARIABLE began = (SELECT min(ts) FROM derived);
+SET VARIABLE ended = (SELECT max(ts) FROM observations);
+FROM (FROM state_durations('running', getvariable('began'), getvariable('ended'))
+      UNION ALL FROM state_durations('cycle', getvariable('began'), getvariable('ended')))
+SELECT asset, coalesce(state, 'not known') AS state, round(seconds, 1) AS seconds, times
 ORDER BY asset, seconds DESC"""
 """How long every asset was in each state."""
 ROWS: Final = "SELECT (SELECT count(*) FROM observations_all), (SELECT count(*) FROM derived)"

@@ -36,7 +36,7 @@ def _totals(report: Report) -> Text:
 
 
 def _sources(report: Report) -> Table:
-    table = _table("source", *ACCOUNT)
+    table = _table("source", *(name.replace("unex", "un-\nex") for name in ACCOUNT))
     for name, account in report["sources"].items():
         table.add_row(name, *(number(account[column]) for column in ACCOUNT))
     totals = report["audit"]["totals"]
@@ -73,4 +73,6 @@ def _answer(report: Report) -> Table:
 
 def _table(first: str, *rest: str) -> Table:
     columns = (Column(name, justify="right") for name in rest)
-    return Table(Column(first), *columns, box=None, header_style="bold", pad_edge=False)
+    return Table(
+        Column(first, no_wrap=True), *columns, box=None, header_style="bold", pad_edge=False, collapse_padding=True
+    )

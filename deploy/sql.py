@@ -1,47 +1,58 @@
-"""Analysts' door: DuckDB on the archive, with its views, for one query or as a prompt."""
+"""Analysts' door: DuckDB on the live archive, with its views, for one query or as a prompt."""
 
+import json
 from pathlib import Path
+from typing import Any, Final
 
-import duckdb
 from rich.console import Console
 from rich.table import Table
 
-ROWS_SHOWN = 200
+from replay.archive import connect
+
+ROWS_SHOWN: Final = 200
+CONTINUED: Final = "...> "
 
 
-def connect(archive: Path) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB with the views that the archive describes in its views.sql."""
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute((archive / "views.sql").read_text())
-    return connection
-
-
-def main(console: Console, query: str, archive: Path) -> int:
-    """Run one query, or read queries from a prompt until its end."""
-    if not (archive / "views.sql").exists():
-        console.print(f"there is no archive in {archive} yet; `python3 -m deploy demo` or `flow archive` writes one")
+def main(console: Console, query: str, data: Path) -> int:
+    """Run one query, or read queries from a prompt until its end; 1 if the one query failed."""
+    root = archive(data)
+    if not root.exists():
+        console.print(f"there is no archive in {root} yet; `python3 -m deploy demo` or `flow archive` writes one")
         return 1
-    connection = connect(archive)
-    if query:
-        return _run(console, connection, query)
-    console.print("tables and macros: show tables; an empty line or Ctrl-D ends", style="dim")
-    while line := _read():
-        _run(console, connection, line)
+    with connect(root) as connection:
+        if query:
+            return _run(console, connection, query)
+        console.print("tables: observations, observations_all, derived; macros: last_values, signal, state_durations")
+        console.print("a query ends with a semicolon, Ctrl-D ends all", style="dim")
+        while line := _read():
+            _run(console, connection, line)
     return 0
 
 
+def archive(data: Path) -> Path:
+    """The folder of the archive's live generation: the first one, until a switch has written another."""
+    current = data / "archive" / "current.json"
+    generation = json.loads(current.read_text())["generation"] if current.exists() else 1
+    return data / "archive" / f"g{generation}"
+
+
 def _read() -> str:
+    """One query, over as many lines as it takes; empty at the end of the input."""
+    lines: list[str] = []
     try:
-        return input("sql> ").strip().rstrip(";")
+        while not lines or not lines[-1].rstrip().endswith(";"):
+            lines.append(input(CONTINUED if any(lines) else "sql> "))
+            if not any(line.strip() for line in lines):
+                lines.clear()
     except EOFError:
         return ""
+    return "\n".join(lines)
 
 
-def _run(console: Console, connection: duckdb.DuckDBPyConnection, query: str) -> int:
+def _run(console: Console, connection: Any, query: str) -> int:
     try:
         result = connection.execute(query)
-    except duckdb.Error as error:
+    except Exception as error:  # whatever the engine does not like is told, and the prompt goes on
         console.print(str(error), style="red", markup=False)
         return 1
     table = Table(*(column[0] for column in result.description or ()), box=None, header_style="bold")
