@@ -56,9 +56,9 @@ class ItemOptions(Options):
     offset: float = 0.0
     """The value is raw * scale + offset."""
     deadband: Annotated[float, Field(ge=0)] | None = None
-    """A change up to this much, in `unit`, is not published."""
+    """A change of less than this, in `unit`, is not published."""
     heartbeat: DurationUs | None = None
-    """The value is published at least this often, changed or not."""
+    """The first value read after this long without a publication is published, changed or not."""
     stale_after: DurationUs | None = None
     """A value older than this says nothing about the present."""
     missing: tuple[float | int | str, ...] = ()

@@ -68,7 +68,7 @@ class Site:
             Path(environment.get("PENSTOCK_PLANT", DEMO_PLANT)),
             environment.get("PENSTOCK_GATEWAY", "gw-1"),
             environment.get("PENSTOCK_COPY", "0/1"),
-            parse_duration_us(environment.get("PENSTOCK_ROLL", ROLL)),
+            _roll_us(environment.get("PENSTOCK_ROLL", ROLL)),
         )
 
     def generation(self, view: View) -> int:
@@ -172,6 +172,13 @@ class Gateway:
     def assets_of(self) -> dict[str, set[str]]:
         """The assets that each source tells of."""
         return {s: {b.asset for bound in self.plant.bindings(s).values() for b in bound} for s in self.sources}
+
+
+def _roll_us(text: str) -> int:
+    try:
+        return parse_duration_us(text)
+    except ValueError as error:
+        raise ConfigError(f"PENSTOCK_ROLL: {error}") from None
 
 
 def progress_group(view: View, generation: int) -> str:

@@ -1,7 +1,6 @@
 """All assets of one partition: their logic objects fed in order and by event time. Plain Python, no engine."""
 
 from collections.abc import Iterable
-from heapq import heappop, heappush
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -18,14 +17,16 @@ from assets.frame import (
     Frame,
     Observation,
     Tick,
+    Value,
 )
-from assets.stream import AVAILABILITY, AVAILABLE, MODEL
+from assets.stream import AVAILABILITY, AVAILABLE, GAP, MODEL
 from operators._links import LinkChange, Links
+from operators._timers import Timers
 from operators.asset_logic import AssetLogic, Changes
 
 SNAPSHOT_VERSION: Final = 1
 KEYFRAME: Final = int(Flag.KEYFRAME)
-FACTS: Final = frozenset({AVAILABILITY, MODEL})
+FACTS: Final = frozenset({AVAILABILITY, GAP, MODEL})
 """Items about the asset itself that are handled here; logic does not see them."""
 
 L = TypeVar("L", bound=AssetLogic)
@@ -47,8 +48,7 @@ class Assets(Generic[L]):
         self._links = Links()
         self._templates: dict[str, Definition] = {}
         self._placements: dict[str, Placement] = {}
-        self._timers: list[tuple[int, str]] = []
-        self._scheduled: dict[str, int] = {}
+        self._timers = Timers()
         self._origin: Origin = (partition, -1, 0)
         self._numbers: dict[str, int] = {}
 
@@ -89,7 +89,7 @@ class Assets(Generic[L]):
                 self._emit(asset, logic, changes, time, self._at(offset, observations, o), out)
             due = logic.due
         if due is not None:
-            self._schedule(asset, due)
+            self._timers.set(asset, due)
 
     def _at(self, offset: int, observations: list[Observation], o: Observation) -> Origin:
         """The origin of an observation; looked up when needed, which is seldom."""
@@ -104,6 +104,8 @@ class Assets(Generic[L]):
                 self._links_changed(changes, origin, out)
         elif o.item == MODEL:
             self._define(origin, frame, logic, o, out)
+        elif (gap := _gap(o.value)) is not None:
+            self._emit(frame.asset, logic, logic.on_gap(*gap), gap[1], origin, out)
 
     def _define(self, origin: Origin, frame: Frame, logic: L, o: Observation, out: list[DerivedEvent]) -> None:
         """Take over a definition; the hash in the frame tells at once whether it is a new one."""
@@ -128,7 +130,7 @@ class Assets(Generic[L]):
         origin = (self._partition, offset, 0)
         self._links_changed(self._links.tick(tick), origin, out)
         marks = [account.mark for account in tick.sources.values() if account.mark is not None]
-        if marks and self._timers:
+        if marks:
             self._fire_due(max(marks), origin, out)
 
     def _links_changed(self, changes: Iterable[LinkChange], origin: Origin, out: list[DerivedEvent]) -> None:
@@ -139,27 +141,23 @@ class Assets(Generic[L]):
             made = logic.on_link(change.source, change.available, change.at)
             self._emit(change.asset, logic, made, change.at, origin, out)
             if logic.due is not None:
-                self._schedule(change.asset, logic.due)
+                self._timers.set(change.asset, logic.due)
 
     def _fire_due(self, horizon: int, origin: Origin, out: list[DerivedEvent]) -> None:
         """Fire what is due, in the order of (deadline, asset); an asset's time is that of its own proved sources."""
-        timers, later = self._timers, []
-        while timers and timers[0][0] <= horizon:
-            due, asset = heappop(timers)
-            if self._scheduled.get(asset) != due:
-                continue  # moved since
-            del self._scheduled[asset]
+        later = []
+        for due, asset in self._timers.pop(horizon):
             logic = self._cells[asset]
             if logic.due != due:
                 continue  # withdrawn since
-            if due <= self._proved_time(asset):
-                self._fire(asset, logic, due, origin, out)
-                if logic.due is not None:
-                    self._schedule(asset, logic.due)
-            else:
+            if due > self._proved_time(asset):
                 later.append((due, asset))
+                continue
+            self._fire(asset, logic, due, origin, out)
+            if logic.due is not None:
+                self._timers.set(asset, logic.due)
         for due, asset in later:
-            self._schedule(asset, due)
+            self._timers.set(asset, due)
 
     def _proved_time(self, asset: str) -> int:
         """The newest mark of the asset's sources."""
@@ -172,11 +170,6 @@ class Assets(Generic[L]):
             logic.due = None
             logic.now = max(logic.now, due)
             self._emit(asset, logic, logic.on_time(due), due, origin, out)
-
-    def _schedule(self, asset: str, due: int) -> None:
-        if self._scheduled.get(asset) != due:
-            self._scheduled[asset] = due
-            heappush(self._timers, (due, asset))
 
     def _emit(self, asset: str, logic: L, changes: Changes, now: int, origin: Origin, out: list[DerivedEvent]) -> None:
         if not changes:
@@ -235,7 +228,15 @@ class Assets(Generic[L]):
             if (placement := self._placements.get(asset)) is not None:
                 logic.bind(join(self._templates[placement.template], placement, ttls))
             if logic.due is not None:
-                self._schedule(asset, logic.due)
+                self._timers.set(asset, logic.due)
+
+
+def _gap(value: Value) -> tuple[list[str], int, int] | None:
+    """Items, start and end of a gap; None for one that cannot be read: it stays on the stream as it is."""
+    match value:
+        case {"items": list(items), "from": int(start), "to": int(end)} if start <= end:
+            return items, start, end
+    return None
 
 
 class _Saved(msgspec.Struct):

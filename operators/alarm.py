@@ -1,7 +1,8 @@
 """Threshold alarms with hysteresis and delays (ISA-18.2, IEC 62682; deadband on the clear side only).
 
 Active when the value is beyond the limit (equal does not activate) for `on_delay` without a break; clear when it is
-back beyond the clear limit for `off_delay`. Bad quality or a lost link freezes the alarm and drops a pending change.
+back beyond the clear limit for `off_delay`. Bad quality, a lost link or a gap freezes the alarm and drops a
+pending change.
 """
 
 from typing import Any, Final
@@ -88,6 +89,10 @@ class Alarm(Rule):
         state.time = max(state.time, at)
         if not available:
             state.due = None
+        return None
+
+    def on_gap(self, metric: str, state: AlarmState, start: int, end: int) -> Changes:
+        state.time, state.due = end, None
         return None
 
     def on_end(self, metric: str, state: AlarmState, at: int) -> Changes:

@@ -75,6 +75,9 @@ class AssetLogic(msgspec.Struct, kw_only=True, dict=True):
     def on_link(self, source: str, available: bool, at: int) -> Changes:
         """The link to one of the asset's sources was lost (or silent for its ttl) or came back at `at`."""
 
+    def on_gap(self, items: Container[str], start: int, end: int) -> Changes:
+        """Values of these items could not be read between two instants (us): what was known before may be over."""
+
     def on_definition(self, definition: Definition) -> Changes:
         """The asset's definition is first known or has changed; acts from here on."""
         self.bind(definition)

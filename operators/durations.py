@@ -7,7 +7,7 @@ not known: the interval ends there and then, and an unknown one begins (state is
 from typing import Any
 
 from assets.frame import Observation, Value
-from assets.status import BAD_NO_COMMUNICATION, BAD_NOT_SUPPORTED, UNCERTAIN
+from assets.status import BAD_NO_COMMUNICATION, BAD_NO_DATA, BAD_NOT_SUPPORTED, UNCERTAIN
 from operators.asset_logic import Change, Changes
 from operators.rule import Rule, RuleState
 
@@ -33,6 +33,10 @@ class Durations(Rule):
     def on_link(self, metric: str, state: DurationsState, source: str, available: bool, at: int) -> Changes:
         state.time = at = max(state.time, at)
         return None if available else self._become(metric, state, None, BAD_NO_COMMUNICATION, at)
+
+    def on_gap(self, metric: str, state: DurationsState, start: int, end: int) -> Changes:
+        at, state.time = max(state.time, start), end
+        return self._become(metric, state, None, BAD_NO_DATA, at)
 
     def on_end(self, metric: str, state: DurationsState, at: int) -> Changes:
         return self._become(metric, state, None, BAD_NOT_SUPPORTED, max(state.time, at))

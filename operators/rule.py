@@ -55,6 +55,9 @@ class Rule(BaseModel):
     def on_link(self, metric: str, state: Any, source: str, available: bool, at: int) -> Changes:
         """The link to the watched item's source was lost or came back."""
 
+    def on_gap(self, metric: str, state: Any, start: int, end: int) -> Changes:
+        """The watched item could not be read between two instants, and nothing newer has taken effect."""
+
     def on_end(self, metric: str, state: Any, at: int) -> Changes:
         """The rule is no longer in force: say that its metric is not known any more."""
 

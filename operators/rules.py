@@ -129,6 +129,15 @@ class Rules(AssetLogic):
         self._reckon_due()
         return out
 
+    def on_gap(self, items: Container[str], start: int, end: int) -> Changes:
+        out: list[Change] = []
+        for metric, rule in self._rules.rules.items():
+            state = self.states[metric]
+            if rule.item in items and state.time < end:
+                out += _named(rule, rule.on_gap(metric, state, start, end))
+        self._reckon_due()
+        return out
+
     def _reckon_due(self) -> None:
         self.due = min((state.due for state in self.states.values() if state.due is not None), default=None)
 

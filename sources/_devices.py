@@ -157,6 +157,7 @@ class _DevicePartition(Partition[tuple[str, list[Message]], None]):
         if late:
             log.warning('source "%s" did not leave its device within %g s', self._source.name, STOP_TIMEOUT_S)
         self._outlet.mark(last=True)
+        self._outlet.link(False, "the gateway was stopped")
 
     async def _keep_reading(self) -> None:
         while True:

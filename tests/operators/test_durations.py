@@ -71,6 +71,33 @@ def test_a_device_clock_behind_the_gateway_loses_no_change() -> None:
     assert said(run(Rules, [*stream("Execute@1"), *back, behind]), "running")[-1] == ("Held", 11)
 
 
+def gap(at: float, start: float, end: float, *items: str) -> Frame:
+    """A frame that says what could not be read."""
+    value = {"items": list(items), "from": int(start * S), "to": int(end * S), "reason": "restart", "lost": None}
+    return frame(at, ("_gap", value))
+
+
+def test_no_state_is_carried_over_a_gap() -> None:
+    records = [*stream("Execute@10"), gap(60, 20, 60, "state", "temperature"), frame(60, ("state", "Execute"))]
+    assert said(run(Rules, records), "running") == [("Execute", 10), (None, 20), ("Execute", 60)]
+
+
+def test_a_gap_of_other_items_ends_no_state() -> None:
+    assert said(run(Rules, [*stream("Execute@10"), gap(60, 20, 60, "power")]), "running") == [("Execute", 10)]
+
+
+def test_a_gap_that_is_told_after_newer_values_ends_no_state() -> None:
+    assert said(run(Rules, [*stream("Execute@10 Held@70"), gap(71, 20, 60, "state")]), "running") == [
+        ("Execute", 10),
+        ("Held", 70),
+    ]
+
+
+def test_a_gap_that_cannot_be_read_is_passed_over() -> None:
+    broken = frame(60, ("_gap", {"items": "state", "from": 1}))
+    assert said(run(Rules, [*stream("Execute@10"), broken]), "running") == [("Execute", 10)]
+
+
 def test_a_rule_that_is_removed_ends_its_metric() -> None:
     events = run(Rules, [*stream("Execute@10"), frame(20, ("_model", definition().value()))])
     assert said(events, "running") == [("Execute", 10), (None, 20)]

@@ -94,7 +94,9 @@ def test_a_clean_stop_lets_the_source_leave_and_hands_on_its_last_words():
     engine.end()
     assert device.left.is_set()
     assert engine.values() == ["first", "last"]
-    last = engine.messages[-1]
+    last, stopped = engine.messages[-2:]
+    assert isinstance(stopped, Link)
+    assert (stopped.available, stopped.reason) == (False, "the gateway was stopped")
     assert isinstance(last, Mark)
     assert last.received == 2
 
