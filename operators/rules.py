@@ -6,15 +6,17 @@ removed one ends (its metric becomes unknown) and a new one starts afresh.
 
 import functools
 import operator
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import msgspec
+from pydantic import ValidationError
 
 from assets.definition import Definition
 from assets.duration import FROM_STREAM
 from assets.frame import Observation
 from assets.plugins import discover
+from assets.status import BAD_CONFIGURATION_ERROR
 from operators.asset_logic import AssetLogic, Change, Changes
 from operators.rule import Rule, counts
 
@@ -30,18 +32,22 @@ class Compiled:
     """Rules ready to run, by metric and by watched item; assets with the same rules share them."""
 
     def __init__(self, derive: Mapping[str, dict[str, Any]]) -> None:
-        self.rules: dict[str, Rule] = dict(_build(derive))
+        built = {metric: _build(spec) for metric, spec in sorted(derive.items())}
+        self.rules: dict[str, Rule] = {metric: rule for metric, rule in built.items() if rule is not None}
+        self.broken = tuple(metric for metric, rule in built.items() if rule is None)
         self.by_item: dict[str, tuple[Named, ...]] = {}
         for named in self.rules.items():
             self.by_item[named[1].item] = (*self.by_item.get(named[1].item, ()), named)
 
 
-def _build(derive: Mapping[str, dict[str, Any]]) -> Iterator[Named]:
-    """A rule of a kind this program does not know is left out: a newer gateway may have written it."""
-    for metric, spec in sorted(derive.items()):
-        options = dict(spec)
-        if kind := KINDS.get(options.pop("rule", "")):
-            yield metric, kind.model_validate(options, context=FROM_STREAM)
+def _build(spec: Mapping[str, Any]) -> Rule | None:
+    """The rule, or None for one that this program cannot run: a newer gateway may have written it."""
+    options = dict(spec)
+    kind = KINDS.get(str(options.pop("rule", None)))
+    try:
+        return kind.model_validate(options, context=FROM_STREAM) if kind else None
+    except ValidationError:
+        return None
 
 
 _NOTHING = Compiled({})
@@ -72,7 +78,7 @@ class Rules(AssetLogic):
         self._sources = {metric: rule.source(definition) for metric, rule in self._rules.rules.items()}
 
     def on_definition(self, definition: Definition) -> Changes:
-        """Keep the states of unchanged rules, end the others."""
+        """Keep the states of unchanged rules, end the others; a rule that cannot be run has a Bad metric."""
         before = self._rules
         self.bind(definition)
         ended: list[Change] = []
@@ -83,7 +89,7 @@ class Rules(AssetLogic):
             if metric not in self.states:
                 self.states[metric] = rule.State()
         self._reckon_due()
-        return ended
+        return ended + [Change(metric, None, status=BAD_CONFIGURATION_ERROR) for metric in self._rules.broken]
 
     @property
     def wanted(self) -> Container[str]:

@@ -1,7 +1,7 @@
 """State durations: intervals add up to the time observed, and no state outlives its quality or its link."""
 
 from assets.frame import Flag, Frame, Tick
-from assets.status import BAD_NO_COMMUNICATION, BAD_SENSOR_FAILURE
+from assets.status import BAD_CONFIGURATION_ERROR, BAD_NO_COMMUNICATION, BAD_SENSOR_FAILURE
 from operators.rules import Rules
 from tests.streams import S, definition, frame, run, said, tick
 
@@ -101,6 +101,19 @@ def test_a_gap_that_cannot_be_read_is_passed_over() -> None:
 def test_a_rule_that_is_removed_ends_its_metric() -> None:
     events = run(Rules, [*stream("Execute@10"), frame(20, ("_model", definition().value()))])
     assert said(events, "running") == [("Execute", 10), (None, 20)]
+
+
+def test_a_rule_that_cannot_be_run_is_a_bad_metric_and_harms_no_other() -> None:
+    rules: dict[str, dict[str, object]] = {
+        "running": {"rule": "durations", "item": "state"},
+        "newer": {"rule": "of-a-later-version", "item": "state"},
+        "broken": {"rule": "alarm", "item": "temperature"},
+    }
+    records = [frame(0, ("_model", definition(**rules).value())), *stream("Execute@10")[1:]]
+    events = run(Rules, records)
+    assert said(events, "running") == [("Execute", 10)]
+    for metric in ("newer", "broken"):
+        assert [(e.value, e.status) for e in events if e.metric == metric] == [(None, BAD_CONFIGURATION_ERROR)]
 
 
 def test_an_unchanged_rule_goes_on_when_another_one_is_added() -> None:
