@@ -62,6 +62,13 @@ def pki_folder() -> Path:
     return Path(os.environ.get("PENSTOCK_DATA", ".data")) / "pki"
 
 
+def own_files(security: "Security") -> tuple[Path, Path]:
+    """Certificate and key that the configuration names, else our own."""
+    if security.certificate is not None and security.key is not None:
+        return security.certificate, security.key
+    return own_certificate(pki_folder())
+
+
 def own_certificate(folder: Path) -> tuple[Path, Path]:
     """Certificate (DER) and key (PEM, readable by us only) of this gateway; made if there are none."""
     certificate, key = folder / "own" / "certificate.der", folder / "own" / "key.pem"

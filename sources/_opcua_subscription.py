@@ -6,21 +6,27 @@ Every configured item always has a state: subscribed, or failed with a status th
 import asyncio
 import collections
 import logging
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
 from assets.frame import Flag
 from assets.reading import Gap, Reading, Readings
 from assets.status import BAD_NODE_ID_UNKNOWN, is_bad, name
 from sources._devices import Outlet, now_us
 from sources._link import DeviceLink
+from sources._opcua_session import (
+    LinkLostError,
+    Notification,
+    Session,
+    SubscriptionLostError,
+    Timing,
+    TooManyError,
+    UnreadableError,
+)
 from sources._opcua_values import NodeAddress, reading_of
 
 log = logging.getLogger("sources.opcua")
 
-KEEP_ALIVE_S: Final = 5.0
-LIFETIME_S: Final = 600.0
-"""How long the server keeps a subscription nobody asks for; it must outlast our back-pressure."""
 PROBE_S: Final = 4.0
 """Pause between two looks whether the server answers; with the request's time-out a loss is seen within 10 s."""
 OUTSTANDING: Final = 2
@@ -28,44 +34,8 @@ OUTSTANDING: Final = 2
 ITEMS_PER_CALL: Final = 100
 RETRY_S: Final = (5.0, 300.0)
 """First and longest wait before a failed item is tried again."""
-NOTIFICATIONS_PER_PUBLISH: Final = 1000
 NAMED: Final = 3
 """How many failed items a log line names."""
-
-
-class LinkLostError(Exception):
-    """The server is connected, but not what it should be; the connection starts anew."""
-
-
-class SubscriptionLostError(Exception):
-    """The session lives, the subscription does not."""
-
-
-class UnreadableError(Exception):
-    """A notification came that could not be decoded."""
-
-
-class TooManyError(Exception):
-    """The server refuses that many operations in one call."""
-
-
-class Timing(NamedTuple):
-    """What is asked of the server for a subscription."""
-
-    publishing_ms: float
-    sampling_ms: float
-    queue_size: int
-    timeout_s: float
-
-    @property
-    def keep_alive_count(self) -> int:
-        """Publishing intervals without data after which the server sends a keep-alive."""
-        return max(1, round(KEEP_ALIVE_S * 1e3 / self.publishing_ms))
-
-    @property
-    def lifetime_count(self) -> int:
-        """Publishing intervals without a request after which the server gives the subscription up."""
-        return max(3 * self.keep_alive_count, round(LIFETIME_S * 1e3 / self.publishing_ms))
 
 
 class Plan(NamedTuple):
@@ -75,43 +45,6 @@ class Plan(NamedTuple):
     nodes: Mapping[str, NodeAddress]
     timing: Timing
     failed: dict[int, int]
-
-
-class Notification(NamedTuple):
-    """What one publish response brings: `values` are (client handle, DataValue); none is a keep-alive."""
-
-    subscription: int
-    sequence: int
-    published_us: int | None
-    values: list[tuple[int, Any]]
-    ended: str | None = None
-
-
-class Session(Protocol):
-    """A session on the server; what it raises is an error of this file or of the network."""
-
-    async def namespaces(self) -> list[str]:
-        """The NamespaceArray."""
-
-    async def items_per_call(self) -> int:
-        """The server's limit, 0: none."""
-
-    async def alive(self) -> None:
-        """Ask the server for a sign of life."""
-
-    async def subscribe(self, timing: Timing) -> tuple[int, float]:
-        """Create a subscription; returns its id and the seconds between its keep-alives."""
-
-    async def unsubscribe(self, subscription: int) -> None:
-        """Delete a subscription that is left for a new one."""
-
-    async def create_items(
-        self, subscription: int, nodes: Sequence[tuple[int, int, NodeAddress]], timing: Timing
-    ) -> list[int]:
-        """Monitor nodes given as (client handle, namespace index, node); returns a status for each."""
-
-    async def publish(self, acknowledged: Sequence[tuple[int, int]]) -> Notification:
-        """Wait for the next notification, acknowledging (subscription, sequence number)."""
 
 
 class Subscription:
@@ -131,7 +64,7 @@ class Subscription:
         self._silent_since = 0.0
         self._created = False
         self._held_back = False
-        self._keep_alive_s = KEEP_ALIVE_S
+        self._keep_alive_s = 0.0
 
     async def run(self) -> None:
         """Read until the subscription or the link is lost; raises what happened."""

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from assets.frame import Flag
 from assets.status import BAD_ENCODING_ERROR, BAD_NODE_ID_UNKNOWN, BAD_SENSOR_FAILURE
-from sources import _opcua_security, _opcua_subscription, opcua
+from sources import _opcua_security, _opcua_session, _opcua_subscription, opcua
 from sources.opcua import Config, Source
 from tests.proxy import Proxy
 from tests.sources.opcua_server import Machine, address
@@ -59,7 +59,7 @@ def retries_soon(monkeypatch):
 @pytest.fixture
 def probes_often(monkeypatch):
     monkeypatch.setattr(_opcua_subscription, "PROBE_S", 0.1)
-    monkeypatch.setattr(_opcua_subscription, "KEEP_ALIVE_S", 0.2)
+    monkeypatch.setattr(_opcua_session, "KEEP_ALIVE_S", 0.2)
 
 
 @asynchronous
@@ -273,7 +273,7 @@ async def test_an_encrypted_server_is_read_once_its_certificate_is_trusted(tmp_p
 
 
 def test_the_queue_holds_what_two_publishing_intervals_bring():
-    def timing(**options: object) -> _opcua_subscription.Timing:
+    def timing(**options: object) -> _opcua_session.Timing:
         return Config.model_validate({"endpoint": "opc.tcp://h:1", **options}).timing
 
     assert timing() == (500.0, 500.0, 2, 5.0)
