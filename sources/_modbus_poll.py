@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 from assets.reading import Reading, Readings
 from sources._devices import Outlet, now_us
 from sources._link import DeviceLink, jittered
+from sources._modbus_address import Address
 from sources._modbus_failures import Failure, Scope
-from sources._modbus_plan import Address, Block, Limits, group, halves, make_block
+from sources._modbus_plan import Block, Limits, group, halves, make_block
 
 if TYPE_CHECKING:
     from sources.modbus import Config

@@ -20,8 +20,9 @@ from assets.source import SourceConfig
 from assets.status import BAD_COMMUNICATION_ERROR, BAD_DECODING_ERROR, BAD_TIMEOUT
 from sources._devices import Outlet
 from sources._link import cause_of
+from sources._modbus_address import BIT_TABLES, FUNCTIONS, Hole, parse_address, parse_hole
 from sources._modbus_failures import Failure, Scope, refusal
-from sources._modbus_plan import BIT_TABLES, FUNCTIONS, Block, Hole, parse_address, parse_hole
+from sources._modbus_plan import Block
 from sources._modbus_poll import Poll
 
 if TYPE_CHECKING:
