@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import cache
 from time import monotonic
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from assets import kafka_errors
 from assets.condition import Condition, Unavailable
 from assets.connection import KafkaConnection
+from sinks._wait import Stopping
 
 log = logging.getLogger(__name__)
 
@@ -48,42 +50,10 @@ READER: Final[Mapping[str, str | int | bool]] = {
     "reconnect.backoff.max.ms": 1_000,
     "log_level": 0,
 }
-AWAY: Final = frozenset(
-    {
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._AUTHENTICATION,
-        KafkaError._RESOLVE,
-        KafkaError._SSL,
-        KafkaError._TIMED_OUT,
-        KafkaError._TRANSPORT,
-    }
-)
-"""Errors that end with the outage."""
-MOMENTARY: Final = frozenset(
-    {
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._UNKNOWN_PARTITION,
-        KafkaError._UNKNOWN_TOPIC,
-    }
-)
-"""Errors of a cluster that is just starting, or moving a partition or making a topic."""
 
 T = TypeVar("T")
 Reports = dict[KafkaError | None, Message]
 """Delivery reports of one partition: under None the latest record that Kafka has, else a record it refused."""
-
-
-class Stopping(Protocol):
-    """Whether the process was asked to end."""
-
-    @property
-    def requested(self) -> bool:
-        """Whether a stop was asked for."""
 
 
 class SharedProducer:
@@ -221,7 +191,7 @@ class Reader:
 
 def outage(failure: Exception) -> str | None:
     """Why Kafka cannot be reached, if that is what a failure says; empty for what passes in a moment."""
-    code = failure.args[0].code() if isinstance(failure, KafkaException) else None
-    if code in MOMENTARY:
-        return ""
-    return str(failure.args[0].str()) if code in AWAY else None
+    if not isinstance(failure, KafkaException):
+        return None
+    error = failure.args[0]
+    return kafka_errors.outage(error.name(), error.str())

@@ -12,7 +12,8 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from assets.condition import Condition, Refused, Unavailable
 from assets.connection import KafkaConnection
 from assets.stream import ASSET_STREAM, DEAD_LETTERS, VIEWS, state_topic
-from sinks._kafka import ANSWER_TIMEOUT_S, ASK_S, RECORD_BYTES_MAX, Stopping, log, outage, shared_producer
+from sinks._kafka import ANSWER_TIMEOUT_S, ASK_S, RECORD_BYTES_MAX, log, outage, shared_producer
+from sinks._wait import Stopping
 
 DEFAULT_PARTITIONS: Final = 12
 REPLICATED_BROKERS_MIN: Final = 3
@@ -119,7 +120,8 @@ def delete_topic(connection: KafkaConnection, name: str) -> None:
         deadline = monotonic() + ANSWER_TIMEOUT_S
         while name in admin.list_topics(timeout=ASK_S).topics:
             if monotonic() > deadline:
-                raise Unavailable(f'could not delete topic "{name}": {server} still has it after {ANSWER_TIMEOUT_S:g} s')
+                why = f"{server} still has it after {ANSWER_TIMEOUT_S:g} s"
+                raise Unavailable(f'could not delete topic "{name}": {why}')
     except KafkaException as failure:
         error = failure.args[0]
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:

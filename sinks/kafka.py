@@ -13,8 +13,9 @@ from confluent_kafka import Message
 from assets.batch import Outgoing, stream_key
 from assets.condition import Refused
 from assets.connection import KafkaConnection
-from sinks._kafka import Reader, Reports, SharedProducer, Stopping, shared_producer
+from sinks._kafka import Reader, Reports, SharedProducer, shared_producer
 from sinks._kafka_topics import TopicSpec, delete_topic, ensure_topics, put_table, stream_topics
+from sinks._wait import Stopping
 
 __all__ = ["StreamSink", "TopicSpec", "delete_topic", "ensure_topics", "put_table", "stream_topics"]
 

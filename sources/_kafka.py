@@ -5,18 +5,17 @@ One `Feed` is one consumer (librdkafka starts four threads for each), shared by 
 
 # ruff: noqa: SLF001 - the client library's own error codes begin with an underscore
 import logging
-from bisect import bisect_left
-from collections import deque
 from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 
 from assets.batch import RawBatch
-from assets.condition import Condition, Refused, Unavailable
+from assets.condition import Condition, Refused
 from assets.connection import KafkaConnection
+from assets.kafka_errors import outage
+from sources._kafka_batches import Batches, offset_of, partition_of
 from sources._partition import Stop
 
 log = logging.getLogger(__name__)
@@ -47,40 +46,12 @@ SETTINGS: Final[Mapping[str, str | int | bool]] = {
     "allow.auto.create.topics": False,
     "log_level": 0,  # changes of condition are logged here, once
 }
-AWAY: Final = frozenset(
-    {
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._AUTHENTICATION,
-        KafkaError._RESOLVE,
-        KafkaError._SSL,
-        KafkaError._TIMED_OUT,
-        KafkaError._TRANSPORT,
-    }
-)
-"""Errors that end with the outage."""
-MOMENTARY: Final = frozenset(
-    {
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._UNKNOWN_PARTITION,
-        KafkaError._UNKNOWN_TOPIC,
-    }
-)
-"""Errors of a cluster that is just starting, or moving a partition or making a topic."""
 
 T = TypeVar("T")
 
-# None only where a message stands for an error
-_partition_of = cast("Callable[[Message], int]", Message.partition)
-_offset_of = cast("Callable[[Message], int]", Message.offset)
-
 
 class Feed:
-    """One consumer and, per partition that was opened on it, the batches that wait to be taken."""
+    """One consumer and the batches of the partitions that were opened on it."""
 
     def __init__(
         self,
@@ -98,10 +69,7 @@ class Feed:
         self._condition = Condition(log, self.server, f'reading topic "{topic}"')
         self._group = group
         self._batch_records = batch_records
-        self._queues: dict[int, deque[RawBatch]] = {}
-        self._next: dict[int, int] = {}
-        self._ends: dict[int, int | None] = {}
-        self._waiting = 0
+        self._batches = Batches(topic, self._unassign)
         self._notes: dict[int, int] = {}
         self._probe_at = 0.0
         self._missing_since = 0.0
@@ -111,24 +79,15 @@ class Feed:
 
     def open(self, partition: int, start: int, end: int | None) -> None:
         """Begin to read a partition; nothing is fetched for an empty range."""
-        self._queues[partition] = deque()
-        if end is not None and start >= end:
-            self._put(RawBatch(self.topic, partition, start, start, [], [], [], end=True))
-            return
-        self._next[partition] = start
-        self._ends[partition] = end
-        self._consumer.incremental_assign([TopicPartition(self.topic, partition, start)])
+        if self._batches.open(partition, start, end):
+            self._consumer.incremental_assign([TopicPartition(self.topic, partition, start)])
 
     def take(self, partition: int) -> RawBatch | None:
         """The next batch of a partition, if there is one by now."""
-        queue = self._queues[partition]
-        if not queue and self._waiting < QUEUED_BATCHES * self._batch_records:
+        batches = self._batches
+        if not batches.ready(partition) and batches.waiting < QUEUED_BATCHES * self._batch_records:
             self.fetch(0)
-        if not queue:
-            return None
-        batch = queue.popleft()
-        self._waiting -= len(batch.offsets)
-        return batch
+        return batches.take(partition)
 
     def fetch(self, timeout_s: float) -> None:
         """Sort what has arrived into the queues of the partitions."""
@@ -147,13 +106,9 @@ class Feed:
             messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
         if messages or reached:
             self._condition.back()
-        for partition, records in _grouped(messages).items():
-            if partition in self._next:  # else: read on beyond an end that was met
-                self._sort_in(partition, records)
+        self._batches.sort_in(messages)
         for partition, offset in reached.items():
-            end = self._ends.get(partition)
-            if end is not None and offset >= end:  # the last offsets before the end hold no record
-                self._finish(partition, [])
+            self._batches.reached(partition, offset)
 
     def note(self, partition: int, offset: int) -> None:
         """Remember for the group how far a partition has been processed."""
@@ -162,8 +117,7 @@ class Feed:
 
     def leave(self, partition: int) -> None:
         """A partition needs no more; the last one closes the consumer."""
-        self._queues.pop(partition, None)
-        if not self._queues:
+        if self._batches.leave(partition):
             self.close()
 
     def close(self) -> None:
@@ -224,33 +178,16 @@ class Feed:
             why = f"the topic ends at {high}: it was made anew, has lost records, or this is another cluster"
         raise Refused(_cannot_begin(self.topic, partition, start, why))
 
-    def _sort_in(self, partition: int, messages: list[Message]) -> None:
-        end = self._ends[partition]
-        last = _offset_of(messages[-1])
-        if end is not None and last + 1 >= end:
-            self._finish(partition, messages)
-        else:
-            self._put(_batch(self.topic, partition, self._next[partition], last + 1, messages))
-            self._next[partition] = last + 1
-
-    def _finish(self, partition: int, messages: list[Message]) -> None:
-        end = self._ends.pop(partition)
-        assert end is not None
-        kept = messages[: bisect_left(messages, end, key=_offset_of)]
-        self._put(_batch(self.topic, partition, self._next.pop(partition), end, kept, end=True))
+    def _unassign(self, partition: int) -> None:
         self._consumer.incremental_unassign([TopicPartition(self.topic, partition)])
 
-    def _put(self, batch: RawBatch) -> None:
-        self._waiting += len(batch.offsets)
-        self._queues[batch.partition].append(batch)
-
     def _event(self, message: Message, error: KafkaError, reached: dict[int, int]) -> None:
-        partition, offset = _partition_of(message), _offset_of(message)
+        partition, offset = partition_of(message), offset_of(message)
         if error.code() == KafkaError._PARTITION_EOF:
             reached[partition] = offset
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
             raise Refused(_cannot_begin(self.topic, partition, offset, error.str()))
-        elif error.code() in AWAY | MOMENTARY:
+        elif outage(error.name(), error.str()) is not None:
             self._condition.lost(self._reason or error.str())
         else:
             raise Refused(
@@ -259,10 +196,10 @@ class Feed:
             )
 
     def _outage(self, failure: Exception) -> str | None:
-        code = failure.args[0].code() if isinstance(failure, KafkaException) else None
-        if code in MOMENTARY:
-            return ""
-        return self._reason or str(failure.args[0].str()) if code in AWAY else None
+        if not isinstance(failure, KafkaException):
+            return None
+        error = failure.args[0]
+        return outage(error.name(), self._reason or error.str())
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
@@ -293,50 +230,13 @@ class Feed:
                 log.debug("could not note offsets of group %r: %s", self._group, failure)
 
 
-def topic_settings(connection: KafkaConnection, topic: str) -> dict[str, str]:
-    """The settings in force of a topic."""
-    admin = AdminClient({**connection.settings(), "log_level": 0})
-    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    try:
-        found = admin.describe_configs([resource], request_timeout=ANSWER_TIMEOUT_S)[resource].result()
-    except KafkaException as failure:
-        server, why = f"kafka at {connection.bootstrap}", failure.args[0].str()
-        raise Unavailable(f'could not read the settings of topic "{topic}" at {server}: {why}') from None
-    return {name: str(entry.value) for name, entry in found.items()}
-
-
 def _on_commit(error: KafkaError | None, offsets: list[TopicPartition]) -> None:
     if error is not None:  # only lag tools read them: the next snapshot's come in a second
         log.debug("could not note offsets %s: %s", offsets, error.str())
-
-
-def _grouped(messages: list[Message]) -> dict[int, list[Message]]:
-    partitions = list(map(_partition_of, messages))
-    if not messages or partitions.count(partitions[0]) == len(partitions):
-        return {partitions[0]: messages} if messages else {}
-    groups: dict[int, list[Message]] = {p: [] for p in set(partitions)}
-    for partition, message in zip(partitions, messages, strict=True):
-        groups[partition].append(message)
-    return groups
 
 
 def _cannot_begin(topic: str, partition: int, offset: int, why: str) -> str:
     return (
         f'could not read topic "{topic}" partition {partition} from offset {offset}: {why}; '
         "to begin at the oldest record delete the recovery store of the flow, and check the topic's retention"
-    )
-
-
-def _batch(
-    topic: str, partition: int, first: int, following: int, messages: list[Message], *, end: bool = False
-) -> RawBatch:
-    return RawBatch(
-        topic,
-        partition,
-        first,
-        following,
-        list(map(_offset_of, messages)),
-        list(map(Message.key, messages)),
-        list(map(Message.value, messages)),
-        end,
     )

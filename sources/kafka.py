@@ -15,7 +15,8 @@ from assets.batch import RawBatch, stream_key
 from assets.condition import Refused, Unavailable
 from assets.connection import KafkaConnection
 from assets.stream import own_partitions
-from sources._kafka import BATCH_RECORDS, Feed, topic_settings
+from sources._kafka import BATCH_RECORDS, Feed
+from sources._kafka_settings import topic_settings
 from sources._partition import Partition, Stop
 
 IDLE_MS: Final = 5
