@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 from assets.batch import RawBatch, stream_key
 from assets.condition import Refused, Unavailable
 from assets.connection import KafkaConnection
+from deploy.wait import until
 from sinks.kafka import TopicSpec, ensure_topics
 from sources import _kafka
 from sources._partition import Stop
@@ -116,7 +117,8 @@ def test_copies_share_the_partitions_without_rest(connection, make):
 def test_offsets_without_records_hold_nothing_up(connection, make):
     topic = make(10)
     append(connection, topic, 0, b"x", b"y", transactional_id=topic)
-    assert watermarks(connection, topic) == {0: (0, 13)}  # the end of the transaction has an offset of its own
+    # the end of the transaction has an offset of its own, which Kafka writes after it has confirmed the transaction
+    until(lambda: watermarks(connection, topic) == {0: (0, 13)}, 10, "the end of the transaction")
     batches = run(StreamSource(connection, topic, Stop(), bounds={0: (8, 13)}))
     assert records(batches) == {"0000": [b"8", b"9", b"x", b"y"]}
     assert_seamless(batches, {0: (8, 13)})
