@@ -157,6 +157,6 @@ async def find_last_values(connection: NatsConnection, stream: str = STREAM) -> 
 def _told(connection: NatsConnection, purpose: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, Error, asyncio.TimeoutError) as error:
+    except (TimeoutError, OSError, Error) as error:
         why = str(error).strip() or type(error).__name__
         raise Unavailable(f"could not {purpose}: NATS at {host(connection)} does not answer: {why}") from None
