@@ -6,7 +6,7 @@ link is lost. So nothing but the operators can differ.
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -14,10 +14,9 @@ from assets.batch import Batch
 from assets.frame import VERSION, Frame, Observation, SourceAccount, Tick
 from assets.plant import Plant, load
 from assets.reading import Link, Mark, Message, Reading, Readings
-from assets.source import SourceConfig
 from assets.stream import MODEL
 from deploy.demo import expected, site
-from deploy.demo.physics import SCAN_US, SECOND_US
+from deploy.demo.physics import SECOND_US
 from operators._assets import Assets
 from operators.normalize import Normalizer
 from operators.rules import Rules
@@ -29,22 +28,6 @@ pytestmark = pytest.mark.slow
 LATENCY_US = 30_000
 POLL_US = 200_000
 ENVIRONMENT = site.environment([1, 2, 3, 4])
-
-
-class OpcuaConfig(SourceConfig):
-    """As much of an OPC UA source as the plant folder needs to be read."""
-
-    protocol: Literal["opcua"] = "opcua"
-    publishing_interval: str = "100ms"
-    security: str = "none"
-
-    @property
-    def cycle_us(self) -> int:
-        return SCAN_US
-
-    @classmethod
-    def check_address(cls, address: str) -> None:
-        pass
 
 
 class Sent(NamedTuple):
@@ -169,7 +152,7 @@ class Devices:
 
 
 def test_operators_derive_what_the_second_opinion_expects(run: Run) -> None:
-    plant = load(site.PLANT, ENVIRONMENT, protocols={"modbus": modbus.Config, "opcua": OpcuaConfig})
+    plant = load(site.PLANT, ENVIRONMENT)
     gateway = Gateway(plant, run.start_us)
     for sent in Devices(run, plant).messages():
         gateway.take(sent)
