@@ -7,7 +7,7 @@ and rebuilt agree on subjects whichever of the two streams is ahead.
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 import bytewax.operators as op
 import msgspec
@@ -15,9 +15,9 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from assets.batch import Batch, DerivedBatch, LiveValue
-from assets.definition import Definition
-from assets.frame import ContractError, DerivedEvent, Frame, Observation, Value, event_time
+from assets.frame import DerivedEvent, Frame, Value, event_time
 from assets.stream import MODEL, observation_subject, state_subject
+from operators._places import Place, Places
 
 SNAPSHOT_VERSION: Final = 1
 MOST_HELD: Final = 50_000
@@ -59,18 +59,6 @@ class StatePayload(msgspec.Struct, gc=False):
     basis: Origin
 
 
-class _Model(msgspec.Struct):
-    """What live values need of a definition."""
-
-    path: str
-    units: dict[str, str]
-
-
-class _Models(msgspec.Struct):
-    definitions: dict[str, _Model]
-    paths: dict[str, list[tuple[int, str]]]
-
-
 class _Saved(msgspec.Struct):
     version: int
     next: int
@@ -92,9 +80,7 @@ class LiveValues:
     def __init__(self) -> None:
         self.unplaced = 0
         self._next = 0
-        self._models = _Models({}, {})
-        self._known: dict[str, str] = {}
-        self._frozen: bytes | None = None
+        self._places = Places()
         self._held: deque[DerivedEvent] = deque()
         self._encode = msgspec.json.Encoder().encode
 
@@ -120,45 +106,24 @@ class LiveValues:
 
     def _frame(self, partition: int, offset: int, frame: Frame, out: list[LiveValue]) -> None:
         asset, received, source, encode = frame.asset, frame.received, frame.source, self._encode
-        model, prefix = self._place(frame.model, asset)
+        place, prefix = self._place(frame.model, asset)
         for index, o in enumerate(frame.observations):
-            if o.item == MODEL and self._define(offset, frame, o):
-                model, prefix = self._place(frame.model, asset)
-            if model is None:
+            if o.item == MODEL and self._places.define(offset, frame, o):
+                place, prefix = self._place(frame.model, asset)
+            if place is None:
                 self.unplaced += 1
                 continue
             origin = (partition, offset, index)
-            time, unit = event_time(o, received), model.units.get(o.item)
+            time, unit = event_time(o, received), place.units.get(o.item)
             payload = ObservationPayload(
                 asset, o.item, o.value, unit, o.status, time, received, origin, source, o.flags
             )
             out.append(LiveValue(prefix + o.item, encode(payload), partition, offset, index))
 
-    def _place(self, name: str, asset: str) -> tuple[_Model | None, str]:
-        """The definition a frame names, else the last one of its asset; and the subject up to the item."""
-        model = self._models.definitions.get(name)
-        if model is None and (known := self._known.get(asset)) is not None:
-            model = self._models.definitions[known]
-        return model, "" if model is None else observation_subject(model.path, asset, "")
-
-    def _define(self, offset: int, frame: Frame, o: Observation) -> bool:
-        """Take over a definition; whether something changed. One that cannot be read leaves the last in force."""
-        if self._known.get(frame.asset) == frame.model:
-            return False
-        if frame.model not in self._models.definitions:
-            try:
-                definition = Definition.from_value(o.value)
-            except ContractError:
-                return False
-            units = {name: item.unit for name, item in definition.items.items() if item.unit is not None}
-            self._models.definitions[frame.model] = _Model(definition.path, units)
-        self._known[frame.asset] = frame.model
-        path = self._models.definitions[frame.model].path
-        history = self._models.paths.setdefault(frame.asset, [])
-        if not history or history[-1][1] != path:
-            history.append((offset, path))
-        self._frozen = None
-        return True
+    def _place(self, model: str, asset: str) -> tuple[Place | None, str]:
+        """The place of an asset, and the subject up to the item."""
+        place = self._places.of(model, asset)
+        return place, "" if place is None else observation_subject(place.path, asset, "")
 
     def _release(self, out: list[LiveValue]) -> None:
         held, end = self._held, self._next
@@ -166,12 +131,11 @@ class LiveValues:
             self._event(held.popleft(), out)
 
     def _event(self, event: DerivedEvent, out: list[LiveValue]) -> None:
-        history = self._models.paths.get(event.asset)
-        if history is None:
+        partition, offset, basis_index = event.basis
+        path = self._places.path_at(event.asset, offset)
+        if path is None:
             self.unplaced += 1
             return
-        partition, offset, basis_index = event.basis
-        path = next((path for since, path in reversed(history) if since <= offset), history[0][1])
         index = order(basis_index, event.id)
         payload = StatePayload(
             event.asset,
@@ -191,11 +155,8 @@ class LiveValues:
         out.append(LiveValue(subject, self._encode(payload), partition, offset, index))
 
     def save(self) -> bytes:
-        """The state as versioned msgpack; what seldom changes is encoded once."""
-        if self._frozen is None:
-            models: Any = (self._models, self._known)
-            self._frozen = msgspec.msgpack.encode(models)
-        saved = _Saved(SNAPSHOT_VERSION, self._next, msgspec.Raw(self._frozen), list(self._held), self.unplaced)
+        """The state as versioned msgpack."""
+        saved = _Saved(SNAPSHOT_VERSION, self._next, self._places.save(), list(self._held), self.unplaced)
         return msgspec.msgpack.encode(saved)
 
     def load(self, snapshot: bytes) -> None:
@@ -208,8 +169,7 @@ class LiveValues:
                     f"snapshot of live values has version {saved.version}; this program reads "
                     f"{SNAPSHOT_VERSION}; {cure}"
                 )
-            self._frozen = bytes(saved.models)
-            self._models, self._known = msgspec.msgpack.decode(self._frozen, type=tuple[_Models, dict[str, str]])
+            self._places.load(saved.models)
         except msgspec.DecodeError as error:
             raise SnapshotError(f"snapshot of live values cannot be read: {error}; {cure}") from None
         self._next, self.unplaced = saved.next, saved.unplaced
