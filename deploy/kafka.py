@@ -5,6 +5,7 @@ import re
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -21,8 +22,8 @@ JAVA_VERSION_MIN = 17
 HEAP = "512m"
 
 # Why each: a single node replicates nothing; the stream is the only record, so nothing expires; topics are made on
-# purpose by whoever writes them; small caches, because 12 partitions are many here; long timeouts, because a laptop
-# sleeps and a test machine is busy.
+# purpose by whoever writes them; small caches, because 12 partitions are many here; a short session, because
+# a broker that was killed may not register again before that has ended.
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -103,15 +104,19 @@ class Kafka(Child):
         return answers(self.address)
 
     def _format(self) -> None:
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = [*self._java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format"]
-        result = subprocess.run(
-            [*command, "-t", cluster_id, "-c", str(self._config)], capture_output=True, text=True, check=False
-        )
+        command = [*self._java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", new_cluster_id()]
+        result = subprocess.run([*command, "-c", str(self._config)], capture_output=True, text=True, check=False)
         if result.returncode != 0:
             raise RuntimeError(
                 f"could not format the Kafka folder {self.data}: {result.stdout}{result.stderr}".rstrip()
             )
+
+
+def new_cluster_id(new: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
+    """A random id in the form that Kafka wants; never one that begins with `-`, which its tool takes for an option."""
+    while (text := urlsafe_b64encode(new().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return text
 
 
 def answers(bootstrap: str, timeout_s: float = 1.0) -> bool:

@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -33,3 +34,8 @@ def test_existing_servers_are_used_and_none_are_started(tmp_path: Path) -> None:
     with Stack(tmp_path, External("broker.example:9092", "nats://nats.example:4222")) as stack:
         assert not stack.services
         assert stack.environment == {"KAFKA_BOOTSTRAP": "broker.example:9092", "NATS_URL": "nats://nats.example:4222"}
+
+
+def test_a_cluster_id_never_looks_like_an_option() -> None:
+    ids = iter([UUID(bytes=b"\xf8" + 15 * b"\0"), UUID(bytes=b"\xfb" + 15 * b"\0"), UUID(bytes=b"\xfc" + 15 * b"\0")])
+    assert kafka_server.new_cluster_id(lambda: next(ids)) == "_" + 21 * "A"
