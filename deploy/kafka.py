@@ -51,7 +51,8 @@ group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=16777216
 num.network.threads=2
 num.io.threads=4
-broker.session.timeout.ms=30000
+broker.session.timeout.ms=6000
+broker.heartbeat.interval.ms=1000
 """
 
 LOGGING = """\

@@ -6,9 +6,13 @@ from uuid import UUID
 
 import pytest
 
+from assets.connection import KafkaConnection
 from deploy import kafka as kafka_server
 from deploy import nats as nats_server
-from deploy.stack import External, Stack, StackError
+from deploy.stack import START_TIMEOUT_S, External, Stack, StackError
+from deploy.wait import until
+from sinks.kafka import TopicSpec, ensure_topics, put_table
+from sources.kafka import read_table
 
 
 def test_both_servers_answer(stack: Stack) -> None:
@@ -28,6 +32,18 @@ def test_a_taken_port_is_stepped_around(tmp_path: Path) -> None:
         with Stack(tmp_path, External("broker.example:9092"), preferred_ports={"nats": taken}) as stack:
             assert stack.services["nats"].port != taken
             assert nats_server.answers(stack.nats_url)
+
+
+@pytest.mark.slow
+def test_a_killed_broker_answers_again_with_what_it_had(tmp_path: Path) -> None:
+    with Stack(tmp_path, External(nats_url="nats://nats.example:4222")) as stack:
+        connection = KafkaConnection(bootstrap=stack.kafka_bootstrap)
+        ensure_topics(connection, [TopicSpec(name="views", partitions=1)])
+        put_table(connection, "views", b"derive", b"1")
+        stack.services["kafka"].kill()
+        stack.services["kafka"].start()
+        until(stack.services["kafka"].ready, START_TIMEOUT_S, "an answer of the broker")
+        assert read_table(connection, "views") == {b"derive": b"1"}
 
 
 def test_existing_servers_are_used_and_none_are_started(tmp_path: Path) -> None:
