@@ -70,7 +70,7 @@ rootLogger.appenderRef.console.ref=console
 class Kafka(Child):
     """A broker with its data below `folder`; formatted on the first start, kept from then on."""
 
-    def __init__(self, folder: Path, jars: Path, preferred_port: int = PREFERRED_PORT, say: Progress = print) -> None:
+    def __init__(self, folder: Path, jars: Path, preferred_port: int = 0, say: Progress = print) -> None:
         self.port = free_port(preferred_port)
         self.address = f"{LOOPBACK}:{self.port}"
         self.data = folder / "logs"

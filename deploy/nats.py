@@ -28,7 +28,7 @@ jetstream {{
 class Nats(Child):
     """A nats-server with its JetStream store below `folder`."""
 
-    def __init__(self, folder: Path, preferred_port: int = PREFERRED_PORT) -> None:
+    def __init__(self, folder: Path, preferred_port: int = 0) -> None:
         self.port = free_port(preferred_port)
         self.address = f"nats://{LOOPBACK}:{self.port}"
         self.data = folder / "store"

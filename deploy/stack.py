@@ -13,9 +13,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from deploy.jars import Progress
-from deploy.kafka import PREFERRED_PORT as KAFKA_PORT
 from deploy.kafka import Kafka
-from deploy.nats import PREFERRED_PORT as NATS_PORT
 from deploy.nats import Nats
 from deploy.paths import jars_folder
 from deploy.processes import Child
@@ -51,7 +49,10 @@ class External:
 
 
 class Stack:
-    """Kafka and NATS with their data in one folder; either is skipped where an address of an existing one is given."""
+    """Kafka and NATS with their data in one folder; either is skipped where an address of an existing one is given.
+
+    They take the preferred ports where those are free, else any: two stacks at once never meet.
+    """
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class Stack:
         self.kafka_bootstrap = external.kafka_bootstrap
         self.nats_url = external.nats_url
         self.services: dict[str, Service] = {}
-        self._ports = {"kafka": KAFKA_PORT, "nats": NATS_PORT, **(preferred_ports or {})}
+        self._ports = preferred_ports or {}
         self._own = [name for name, at in (("nats", self.nats_url), ("kafka", self.kafka_bootstrap)) if not at]
         self._say = say
         self._jars = jars or jars_folder()
@@ -125,8 +126,8 @@ class Stack:
 
     def _make(self, name: str) -> Service:
         if name == "kafka":
-            return Kafka(self.data / "kafka", self._jars, self._ports["kafka"], self._say)
-        return Nats(self.data / "nats", self._ports["nats"])
+            return Kafka(self.data / "kafka", self._jars, self._ports.get("kafka", 0), self._say)
+        return Nats(self.data / "nats", self._ports.get("nats", 0))
 
     def _await(self, name: str) -> None:
         for attempt in range(1, START_ATTEMPTS + 1):

@@ -12,11 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from deploy import kafka, nats
 from deploy.processes import ChildError
 from deploy.stack import External, Service, Stack
 from deploy.state import Phase, ProcessId, ServiceState, StackState, read_state, write_state
 
 WATCH_EVERY_S = 0.5
+PREFERRED_PORTS = {"kafka": kafka.PREFERRED_PORT, "nats": nats.PREFERRED_PORT}
+"""The usual ones, and for a stack that ran before those that it had."""
 
 
 class _StopRequest(BaseException):
@@ -29,7 +32,7 @@ def supervise(data: Path) -> int:
         signal.signal(number, _request_stop)
     before = read_state(data)
     state = StackState(Phase.STARTING, "starting", ProcessId.of(os.getpid()))
-    ports = {name: service.port for name, service in before.services.items() if service.port}
+    ports = PREFERRED_PORTS | {name: service.port for name, service in before.services.items() if service.port}
 
     def say(message: str) -> None:
         write_state(data, replace(state, message=message, services=_services(stack)))

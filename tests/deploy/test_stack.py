@@ -20,6 +20,11 @@ def test_both_servers_answer(stack: Stack) -> None:
     assert nats_server.answers(stack.nats_url)
 
 
+def test_no_port_is_one_that_a_stack_at_a_terminal_prefers(stack: Stack) -> None:
+    ports = {service.port for service in stack.services.values()}
+    assert ports.isdisjoint({kafka_server.PREFERRED_PORT, nats_server.PREFERRED_PORT})
+
+
 def test_a_second_stack_on_the_same_folder_is_refused(stack: Stack) -> None:
     with pytest.raises(StackError, match="another one is running on it"):
         Stack(stack.data).start()
