@@ -4,6 +4,8 @@ A source knows addresses, not assets: meaning is added by `operators/normalize.p
 ingest process and is never written to the stream.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
 from assets.frame import Value
@@ -44,7 +46,7 @@ class Link(msgspec.Struct, gc=False):
 class Gap(msgspec.Struct, gc=False):
     """What could not be read: `addresses` (empty: all of the source) between two instants (us), with a reason.
 
-    `lost` is the number of values known to be gone, None when nobody can know.
+    `lost` is the number of values known to be gone, None when nobody can know; `counts` is the same by address.
     """
 
     addresses: list[str]
@@ -52,6 +54,13 @@ class Gap(msgspec.Struct, gc=False):
     end: int
     reason: str
     lost: int | None = None
+    counts: dict[str, int] | None = None
+
+    def lost_at(self, addresses: Iterable[str], *, alone: bool) -> int | None:
+        """How many values of one asset are gone: those of its addresses; all, if no other asset is concerned."""
+        if self.counts is not None:
+            return sum(self.counts.get(address, 0) for address in addresses)
+        return self.lost if alone or self.lost == 0 else None
 
 
 class Mark(msgspec.Struct, gc=False):

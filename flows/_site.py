@@ -1,8 +1,9 @@
 """Where a flow runs: servers, folders and names from the environment, and what all flows need from them.
 
 `KAFKA_BOOTSTRAP`, `NATS_URL` (and the further variables of `assets.connection`), `PENSTOCK_PLANT`, `PENSTOCK_DATA`,
-`PENSTOCK_GATEWAY`, `PENSTOCK_COPY` (i/N: this process is copy i of N of its flow), `PENSTOCK_ROLL` (how much stream
-time goes into one hot Parquet file) and `PENSTOCK_LOG` (the level).
+`PENSTOCK_GATEWAY`, `PENSTOCK_COPY` (i/N: this process is copy i of N of its flow), `PENSTOCK_SPOOL_BYTES` (what ingest
+may keep on disk while Kafka is away), `PENSTOCK_ROLL` (how much stream time goes into one hot Parquet file) and
+`PENSTOCK_LOG` (the level).
 """
 
 import functools
@@ -13,7 +14,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Final, Literal, ParamSpec, Self
 
@@ -22,14 +22,11 @@ from bytewax.dataflow import Dataflow
 from assets.condition import Refused, Unavailable
 from assets.connection import KafkaConnection, NatsConnection
 from assets.duration import parse_duration_us
-from assets.plant import ConfigError, Plant, load
+from assets.plant import ConfigError
 from assets.stream import ASSET_STREAM, DEAD_LETTERS, VIEWS, state_topic
-from operators.normalize import Normalizer
 from sinks.kafka import StreamSink, ensure_topics, stream_topics
 from sinks.nats import LiveSink
 from sinks.parquet import DerivedSink, ObservationSink
-from sources import connect
-from sources._devices import Devices, now_us
 from sources._partition import Stop
 from sources.kafka import Bounds, StreamSource, check_topic, partition_count, read_table
 
@@ -39,6 +36,8 @@ View = Literal["derive", "serve", "archive"]
 ROOT: Final = Path(__file__).resolve().parents[1]
 DEMO_PLANT: Final = ROOT / "deploy" / "demo" / "plant"
 ROLL: Final = "5m"
+SPOOL_BYTES: Final = 1 << 30
+SPOOL_BYTES_MIN: Final = 1 << 18
 EXIT_REFUSED: Final = 2
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 GC_THRESHOLDS: Final = (100_000, 20, 50)
@@ -56,6 +55,7 @@ class Site:
     gateway: str
     copy: str
     roll_us: int
+    spool_bytes: int = SPOOL_BYTES
     stop: Stop = field(default_factory=Stop)
 
     @classmethod
@@ -69,6 +69,7 @@ class Site:
             environment.get("PENSTOCK_GATEWAY", "gw-1"),
             environment.get("PENSTOCK_COPY", "0/1"),
             _roll_us(environment.get("PENSTOCK_ROLL", ROLL)),
+            _spool_bytes(environment.get("PENSTOCK_SPOOL_BYTES", str(SPOOL_BYTES))),
         )
 
     def generation(self, view: View) -> int:
@@ -99,10 +100,6 @@ class Site:
         group = progress_group(view, generation)
         return StreamSource(self.kafka, topic, self.stop, copy=self.copy, bounds=bounds, group=group)
 
-    def frames_sink(self) -> StreamSink:
-        """Where ingest writes frames and ticks: every start of a gateway is a new run, so nothing is skipped."""
-        return StreamSink(self.kafka, ASSET_STREAM, self.stop, resume="append")
-
     def state_sink(self, generation: int) -> StreamSink:
         """Where derive writes: what a restart derives again and finds written already is skipped."""
         return StreamSink(self.kafka, state_topic(generation), self.stop, resume="prefix")
@@ -130,55 +127,17 @@ class Site:
         return DerivedSink(self.archive_folder(generation), state_topic(derived), self.stop, roll_us=self.roll_us)
 
 
-@dataclass(frozen=True)
-class Gateway:
-    """One ingest process: its plant and its name; `run` is the instant of its start (us)."""
-
-    name: str
-    run: int
-    plant: Plant
-    partitions: int
-    sources: tuple[str, ...]
-
-    @classmethod
-    def of(cls, site: Site) -> Self:
-        """The gateway of this process; copy i of N owns every N-th source. The plant is checked before all else."""
-        plant = load(site.plant)
-        site.create_topics()
-        i, n = map(int, site.copy.split("/"))
-        name = site.gateway if n == 1 else f"{site.gateway}-{i}"
-        return cls(name, now_us(), plant, site.partitions(), tuple(sorted(plant.sources)[i::n]))
-
-    def devices(self, stop: Stop) -> Devices:
-        """All sources of this gateway."""
-        plant = self.plant
-        return Devices({s: connect(s, plant.sources[s], plant.addresses(s)) for s in self.sources}, stop)
-
-    @property
-    def normalizers(self) -> dict[str, Callable[[], Normalizer]]:
-        """A maker of the normalizer of each source."""
-        return {
-            name: partial(
-                Normalizer,
-                name,
-                self.plant.bindings(name),
-                max_skew_us=self.plant.sources[name].max_skew,
-                run=self.run,
-            )
-            for name in self.sources
-        }
-
-    @property
-    def assets_of(self) -> dict[str, set[str]]:
-        """The assets that each source tells of."""
-        return {s: {b.asset for bound in self.plant.bindings(s).values() for b in bound} for s in self.sources}
-
-
 def _roll_us(text: str) -> int:
     try:
         return parse_duration_us(text)
     except ValueError as error:
         raise ConfigError(f"PENSTOCK_ROLL: {error}") from None
+
+
+def _spool_bytes(text: str) -> int:
+    if not text.isdecimal() or int(text) < SPOOL_BYTES_MIN:
+        raise ConfigError(f'PENSTOCK_SPOOL_BYTES is "{text}"; expected a number of bytes, {SPOOL_BYTES_MIN} or more')
+    return int(text)
 
 
 def progress_group(view: View, generation: int) -> str:

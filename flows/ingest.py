@@ -11,7 +11,8 @@ from bytewax.outputs import Sink
 
 from assets.batch import Outgoing
 from assets.reading import Message
-from flows._site import Gateway, entry, start
+from flows._gateway import Gateway, frames_sink, letters_sink
+from flows._site import entry, start
 from operators.dead_letters import dead_letters
 from operators.normalize import normalize
 from operators.sequence import sequence
@@ -42,5 +43,5 @@ def build(
 def flow(plant: str | None = None) -> Dataflow:
     """Read the plant of `$PENSTOCK_PLANT` (default: the demo's)."""
     site = start(plant)
-    gateway = Gateway.of(site)
-    return build(gateway, gateway.devices(site.stop), site.frames_sink(), site.dead_letters("ingest"))
+    gateway, outbox = Gateway.of(site)
+    return build(gateway, gateway.devices(site.stop, outbox), frames_sink(outbox, gateway), letters_sink(outbox, site))

@@ -79,10 +79,7 @@ class Normalizer:
         self._assets[binding.asset].channels.append(channel)
 
     def seed(self, last: Mapping[tuple[str, str], Observation], mark: int | None = None) -> None:
-        """Take over what an earlier run published last, by (asset, item), and the last mark it had.
-
-        An observation's `time` is its event time. From `mark` until the first message there will be a `_gap`.
-        """
+        """Take over what was published last (`time`: when it was received); `_gap` from `mark` to the first message."""
         for asset in self._assets.values():
             for channel in asset.channels:
                 if (observation := last.get((asset.asset, channel.name))) is not None:
@@ -164,7 +161,8 @@ class Normalizer:
         for name, channels in concerned:
             for channel in channels:
                 channel.outage = True
-            lost = gap.lost if len(concerned) == 1 or gap.lost == 0 else None  # whose values they were is not known
+            own = [a for a in gap.counts or () if any(c.asset == name for c in self._channels.get(a, ()))]
+            lost = gap.lost_at(own, alone=len(concerned) == 1)
             items: Value = [channel.name for channel in channels]
             value: Value = {"items": items, "from": gap.start, "to": gap.end, "reason": gap.reason, "lost": lost}
             self._say(name, at, [Observation(GAP, value)])

@@ -9,12 +9,13 @@ import collections
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from bytewax.inputs import FixedPartitionedSource
 
 from assets.reading import Gap, Link, Mark, Message, Readings
+from sources._overflow import Overflow
 from sources._partition import Partition, Stop
 
 log = logging.getLogger(__name__)
@@ -108,17 +109,18 @@ class _DevicePartition(Partition[tuple[str, list[Message]], None]):
     Nothing is kept in the recovery store: what was published stands in Kafka, and a device cannot be rewound.
     """
 
-    def __init__(self, source: Source, stop: Stop) -> None:
+    def __init__(self, source: Source, stop: Stop, full: Callable[[], bool]) -> None:
         super().__init__(stop, IDLE_MS)
         self._source = source
         self._outlet = Outlet()
+        self._overflow = Overflow(full)
         self._ending = threading.Event()
         self._deadline: float | None = None
         self._thread = threading.Thread(target=self._work, name=f"source-{source.name}", daemon=True)
         self._thread.start()
 
     def read(self) -> list[tuple[str, list[Message]]]:
-        taken = self._outlet.take()
+        taken = self._overflow.take(self._outlet.take())
         return [(self._source.name, taken)] if taken else []
 
     def drained(self) -> bool:
@@ -180,15 +182,17 @@ class Devices(FixedPartitionedSource[tuple[str, list[Message]], None]):
     """All sources of a gateway; one engine partition each, keyed by the source's name.
 
     Guarantee: at most once up to the hand-over (a device's unread changes are lost while the flow is down, and the
-    loss is written as `_gap`); effectively once from there to Kafka.
+    loss is written as `_gap`); effectively once from there to Kafka, as far as there is room to wait for it.
     """
 
-    def __init__(self, sources: Mapping[str, Source], stop: Stop) -> None:
+    def __init__(self, sources: Mapping[str, Source], stop: Stop, full: Callable[[], bool] = lambda: False) -> None:
+        """While `full` says so, nothing can be stored: what is read is dropped, counted, and told as a gap."""
         self._sources = dict(sources)
         self._stop = stop
+        self._full = full
 
     def list_parts(self) -> list[str]:
         return list(self._sources)
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> Any:
-        return _DevicePartition(self._sources[for_part], self._stop)
+        return _DevicePartition(self._sources[for_part], self._stop, self._full)

@@ -12,7 +12,7 @@ from bytewax.visualize import to_json, to_mermaid
 
 from assets.plant import Plant
 from flows import archive, derive, ingest, serve
-from flows._site import Gateway
+from flows._gateway import Gateway
 
 HERE = Path(__file__).parent
 EDGES: Any = TestingSource([])

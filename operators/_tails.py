@@ -1,0 +1,88 @@
+"""What earlier runs of a gateway left on the stream: last values, last marks and numbers; plain Python, no engine.
+
+A new run takes them over, so that what a device delivers again is known and the time between the runs becomes a gap.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from assets.batch import Outgoing, RawBatch
+from assets.frame import ContractError, Flag, Frame, Observation, Tick, decode_frame, decode_tick
+
+_KEYFRAME = int(Flag.KEYFRAME)
+
+
+class _Identity(msgspec.Struct, gc=False):
+    """What identifies a record of one gateway; a tick has no asset."""
+
+    run: int
+    seq: int
+    asset: str | None = None
+
+
+class Tails:
+    """The tails of one gateway's runs; fed the records of each partition in order."""
+
+    def __init__(self, gateway: str) -> None:
+        self.run = 0
+        """The newest run."""
+        self.last: dict[tuple[str, str], Observation] = {}
+        """What was published last, by asset and item; `time` is when it was received."""
+        self._gateway = gateway
+        self._mention = msgspec.json.encode(gateway)
+        self._marks: dict[str, tuple[int, int]] = {}
+        self._numbers: dict[tuple[int, str | int], int] = {}
+        self._identity = msgspec.json.Decoder(_Identity).decode
+
+    def mark(self, source: str) -> int | None:
+        """The last instant until which everything of a source was handed on, if it is known."""
+        return self._marks[source][1] if source in self._marks else None
+
+    def read(self, batch: RawBatch) -> None:
+        """Records that stand in the topic; those of other gateways are not decoded."""
+        mention = self._mention
+        for key, value in zip(batch.keys, batch.values, strict=True):
+            if value is not None and mention in value and (record := self._take(key, value)) is not None:
+                of = record.asset if isinstance(record, Frame) else batch.partition
+                self._numbers[record.run, of] = record.seq
+
+    def follow(self, records: Iterable[Outgoing]) -> None:
+        """Records of this gateway that will stand in the topic behind all that was read."""
+        for record in records:
+            if record.value is not None:
+                self._take(record.key, record.value)
+
+    def missing(self, partition: int, records: list[Outgoing]) -> list[Outgoing]:
+        """Those of an earlier run's records that do not stand in the topic: order is kept, so a number tells."""
+        return [record for record in records if record.value is not None and self._is_missing(partition, record.value)]
+
+    def _is_missing(self, partition: int, value: bytes) -> bool:
+        identity = self._identity(value)
+        of = partition if identity.asset is None else identity.asset
+        return identity.seq > self._numbers.get((identity.run, of), 0)
+
+    def _take(self, key: bytes | None, value: bytes) -> Frame | Tick | None:
+        record: Frame | Tick
+        try:
+            record = decode_tick(value) if key is None else decode_frame(value)
+        except ContractError:
+            return None  # whoever wrote it: it was no gateway of ours
+        if record.gateway != self._gateway:
+            return None
+        self.run = max(self.run, record.run)
+        if isinstance(record, Frame):
+            self._values(record)
+        else:
+            for source, account in record.sources.items():
+                if account.mark is not None:
+                    self._marks[source] = max(self._marks.get(source, (0, 0)), (record.run, account.mark))
+        return record
+
+    def _values(self, frame: Frame) -> None:
+        last, asset = self.last, frame.asset
+        for o in frame.observations:
+            if o.item[0] == "_" or (o.flags & _KEYFRAME and (asset, o.item) in last):
+                continue  # repeated by the gateway, which says nothing of when it came
+            o.time = frame.received
+            last[asset, o.item] = o

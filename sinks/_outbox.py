@@ -1,0 +1,239 @@
+"""The way of ingest's records to Kafka: first into the spool, then to the client, and off the disk once Kafka has them.
+
+While Kafka takes them, records are sent from memory and the disk is only written. When the client's queue is full they
+stay on the disk alone, and are read from there, in order, when there is room again. Nobody waits for Kafka.
+"""
+
+import errno
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from time import monotonic
+from typing import Final
+
+from confluent_kafka import KafkaError, Message
+
+from assets.batch import Outgoing
+from assets.condition import Refused
+from sinks._kafka import SharedProducer
+from sinks._spool import Block, Checkpoint, Spool, part_name
+from sinks._wait import Patience, Stopping
+
+log = logging.getLogger(__name__)
+
+ID_HEADER: Final = "id"
+BLOCK_RECORDS: Final = 1_000
+SAVE_INTERVAL_S: Final = 1.0
+PUMP_S: Final = (0.02, 0.25)
+"""Least and most time that one call spends on records from the disk: a quarter of the time since the last one."""
+SLICE_S: Final = 0.1
+SETTLE_S: Final = 2.0
+"""How long a stop lets Kafka take to acknowledge the rest, before it is left to the spool."""
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+Headers = list[tuple[str, str | bytes | None]]
+Missing = Callable[[int, list[Outgoing]], list[Outgoing]]
+"""Given a partition and records that an earlier process left: those that do not stand in the topic yet."""
+
+
+class Outbox:
+    """What waits for Kafka, of all topics of a process; order is kept per partition."""
+
+    def __init__(
+        self, spool: Spool, producer: SharedProducer, stop: Stopping, missing: Mapping[str, Missing] | None = None
+    ) -> None:
+        """`missing` knows, by topic, what an earlier process has sent; what it left unsent is sent first."""
+        self._spool = spool
+        self._producer = producer
+        self._stop = stop
+        self._missing = missing or {}
+        self._lock = threading.RLock()  # delivery reports come in the middle of a call
+        self._inherited = spool.next
+        self._next = spool.first
+        self._rest: tuple[int, Block] | None = None
+        self._unacknowledged: dict[int, None] = {}
+        self._reports: dict[KafkaError | None, Message] = {}
+        self._refused = self._reports.__setitem__  # called by the client without a Python frame
+        self._parts = dict(spool.checkpoint.parts)
+        self._at = spool.checkpoint.at
+        self._checked = self._inherited
+        self._saved_at = self._pumped_at = monotonic()
+        self._settle_until: float | None = None
+        self._disk_full = self._unspooled = False
+
+    @property
+    def full(self) -> bool:
+        """Whether the bound of the spool is reached: what comes now should be dropped, and counted."""
+        return self._spool.full
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is anything that Kafka has not acknowledged."""
+        return self._behind or bool(self._unacknowledged)
+
+    def write(self, topic: str, partition: int, records: list[Outgoing]) -> None:
+        """Take over records: when this returns, the end of the process does not lose them."""
+        with self._lock:
+            for start in range(0, len(records), BLOCK_RECORDS):
+                self._put(Block(topic, partition, records[start : start + BLOCK_RECORDS]))
+            self._pump()
+
+    def snapshot(self) -> None:
+        """Make durable what waits, once a second; after a stop was asked for, give Kafka some time first."""
+        with self._lock:
+            self._pump()
+            if self._unspooled:
+                self._producer.drain(self._stop)
+                self._unspooled = False
+            if self._stop.requested:
+                self._settle()
+            elif monotonic() - self._saved_at >= SAVE_INTERVAL_S:
+                self._save(sync=self._low() < self._checked)  # what is older than a second: Kafka does not keep up
+
+    def _put(self, block: Block) -> None:
+        """Into the spool; with a full disk straight to the client once all before has left, and devices wait for it."""
+        patience = Patience(self._stop, f'write spool "{self._spool.folder}": the disk is full')
+        while not self._spooled(block) and not self._direct(block):
+            patience.wait(lambda _: self._producer.drain_within(SLICE_S))
+            self._pump()
+
+    def _spooled(self, block: Block) -> bool:
+        ready = not self._behind
+        try:
+            position = self._spool.append(block)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            self._said_full(True)
+            return False
+        self._said_full(False)
+        if ready:
+            self._send(position, block)
+        return True
+
+    def _direct(self, block: Block) -> bool:
+        if self._behind:
+            return False
+        self._unspooled = True
+        block.records = block.records[self._produce(block, self._refused) :]
+        return not block.records
+
+    def _said_full(self, full: bool) -> None:
+        if full and not self._disk_full:
+            log.error('could not write spool "%s": the disk is full; ingest now waits for Kafka', self._spool.folder)
+        elif self._disk_full and not full:
+            log.warning('spool "%s": there is space on the disk again', self._spool.folder)
+        self._disk_full = full
+
+    @property
+    def _behind(self) -> bool:
+        """Whether there are blocks that the client has not been given."""
+        return self._rest is not None or self._next < self._spool.next
+
+    def _send(self, position: int, block: Block) -> None:
+        """Give a block to the client; what does not fit into its queue is the rest, for the next time."""
+        self._next = position + 1
+        self._unacknowledged[position] = None
+        sent = self._produce(block, partial(self._acknowledge, position, block))
+        rest = block.records[sent:]
+        self._rest = (position, Block(block.topic, block.partition, rest)) if rest else None
+
+    def _produce(self, block: Block, done: Callable[[KafkaError | None, Message], None]) -> int:
+        """Produce records until the queue is full; returns how many. Kafka keeps the order, so the last one tells."""
+        produce, topic, partition, records = self._producer.produce, block.topic, block.partition, block.records
+        last = len(records) - 1
+        for i, record in enumerate(records):
+            report = done if i == last else self._refused
+            try:
+                produce(topic, record.value, record.key, partition, report, None, 0, headers_of(record))
+            except BufferError:
+                return i
+        return len(records)
+
+    def _acknowledge(self, position: int, block: Block, error: KafkaError | None, last: Message) -> None:
+        if error is not None:
+            self._refused(error, last)
+            return
+        self._unacknowledged.pop(position, None)
+        offset, (_, at_ms) = last.offset(), last.timestamp()
+        assert offset is not None
+        self._parts[part_name(block)] = position + 1, offset + 1
+        self._at = max(self._at, at_ms * 1_000)
+
+    def _pump(self) -> None:
+        """Take reports, send what waits on the disk for a short time, delete what Kafka has."""
+        now = monotonic()
+        self._producer.poll()
+        deadline = now + min(max((now - self._pumped_at) / 4, PUMP_S[0]), PUMP_S[1])
+        while self._behind and self._send_next() and monotonic() < deadline:
+            pass
+        self._pumped_at = monotonic()
+        if self._spool.segments > 1:
+            self._spool.release(self._low())
+        for error, record in self._reports.items():
+            if error is not None:
+                raise _refusal(error, record)
+
+    def _send_next(self) -> bool:
+        """Send what comes next; whether the client has room for more."""
+        if self._rest is not None:
+            self._send(*self._rest)
+        elif found := self._spool.read(self._next):
+            self._send_inherited(*found) if found[0] < self._inherited else self._send(*found)
+        return self._rest is None
+
+    def _send_inherited(self, position: int, block: Block) -> None:
+        """Send what of an earlier process's block Kafka does not have."""
+        if position < self._spool.acknowledged(block):
+            block.records = []
+        elif missing := self._missing.get(block.topic):
+            block.records = missing(block.partition, block.records)
+        if block.records:
+            self._send(position, block)
+        else:
+            self._next = position + 1
+
+    def _low(self) -> int:
+        """Before this position Kafka has everything."""
+        return next(iter(self._unacknowledged), self._next)
+
+    def _save(self, *, sync: bool) -> None:
+        self._saved_at = monotonic()
+        self._checked = self._spool.next
+        try:
+            if sync:
+                self._spool.sync()
+            self._spool.save(Checkpoint(self._at, dict(self._parts)))
+        except OSError as error:
+            if error.errno not in FULL:
+                raise  # an older checkpoint says less, but nothing wrong
+
+    def _settle(self) -> None:
+        """The flow ends: what Kafka does not acknowledge soon is safe on the disk, for the next start."""
+        first = self._settle_until is None
+        self._settle_until = self._settle_until or monotonic() + SETTLE_S
+        while self.waiting and monotonic() < self._settle_until:
+            self._producer.drain_within(SLICE_S)
+            self._pump()
+        self._save(sync=self.waiting)
+        if first and self.waiting:
+            log.warning(
+                'blocks %d to %d wait in spool "%s" for Kafka; the next start writes them',
+                self._low(),
+                self._spool.next - 1,
+                self._spool.folder,
+            )
+
+
+def headers_of(record: Outgoing) -> Headers:
+    """The headers of a record; its id is the first."""
+    return [(ID_HEADER, record.id), *(record.headers or [])] if record.id else [*(record.headers or [])]
+
+
+def _refusal(error: KafkaError, record: Message) -> Refused:
+    return Refused(
+        f'could not write a record of {len(record.value() or b"")} bytes to topic "{record.topic()}" partition '
+        f"{record.partition()}: {error.str()} ({error.name()}); it stays in the spool: change the limits of the topic "
+        "and start again"
+    )

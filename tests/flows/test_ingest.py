@@ -1,0 +1,206 @@
+"""Ingest through kills, outages and a full spool, between real devices and a real broker: nothing is lost unsaid."""
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from confluent_kafka import KafkaException
+
+from assets.condition import Unavailable
+from assets.connection import KafkaConnection
+from assets.frame import Flag, Frame, Observation, Tick, decode_frame, decode_tick
+from assets.stream import ASSET_STREAM
+from deploy.ports import free_port
+from deploy.processes import Flow
+from deploy.stack import External, Stack
+from deploy.wait import until
+from replay._accounts import Accounts
+from sources.kafka import read_range, watermarks
+from tests.flows.field import PRESSES, Field, Written
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+OUTAGE_CHANGES = int(os.environ.get("PENSTOCK_TEST_OUTAGE_CHANGES", "400"))
+"""How many changes of the devices an outage lasts: about 3 s; the long form has 2000 (15 s)."""
+SEEDS = range(int(os.environ.get("PENSTOCK_TEST_SEEDS", "1")))
+KILLS = 3
+PATIENCE_S = 60
+TOLD_AGAIN = int(Flag.INITIAL | Flag.KEYFRAME | Flag.REDELIVERED)
+
+
+class Seen(NamedTuple):
+    """An observation where it stands."""
+
+    frame: Frame
+    observation: Observation
+
+
+class Plant:
+    """The field, a broker that may be away, and ingest between them."""
+
+    def __init__(self, stack: Stack, field: Field, folder: Path, gateway: str, **more: str) -> None:
+        self.stack, self.field, self.gateway = stack, field, gateway
+        self.kafka = KafkaConnection(bootstrap=stack.kafka_bootstrap)
+        self.broker = stack.services["kafka"]
+        self.log = folder / "ingest.log"
+        plant = str(field.plant(folder / "plant"))
+        named = {"PENSTOCK_DATA": str(folder), "PENSTOCK_PLANT": plant, "PENSTOCK_GATEWAY": gateway}
+        self._environment = {"KAFKA_BOOTSTRAP": stack.kafka_bootstrap, **named, **more}
+        self._recovery = folder / "recovery"
+
+    def start(self) -> Flow:
+        """Ingest, running and connected to its devices."""
+        return Flow("ingest", self._environment, self.log, self._recovery).start()
+
+    def records(self) -> list[tuple[int, int, Frame | Tick]]:
+        """What this gateway has written."""
+        out: list[tuple[int, int, Frame | Tick]] = []
+        for batch in read_range(self.kafka, ASSET_STREAM, watermarks(self.kafka, ASSET_STREAM)):
+            for offset, key, value in zip(batch.offsets, batch.keys, batch.values, strict=True):
+                assert value is not None
+                record = decode_tick(value) if key is None else decode_frame(value)
+                if record.gateway == self.gateway:
+                    out.append((batch.partition, offset, record))
+        return out
+
+    def seen(self) -> list[Seen]:
+        """All observations."""
+        return [Seen(r, o) for _, _, r in self.records() if isinstance(r, Frame) for o in r.observations]
+
+    def changes(self, count: int, flow: Flow) -> None:
+        """Wait until the devices have changed so often."""
+        goal = len(self.field.written) + count
+
+        def reached() -> bool:
+            assert flow.running, flow.crash_report()
+            return len(self.field.written) >= goal
+
+        until(reached, PATIENCE_S, "the devices")
+
+    def told(self, flow: Flow, wanted: Written) -> None:
+        """Wait until a change, or a newer one, stands on the stream."""
+
+        def stands() -> bool:
+            assert flow.running, flow.crash_report()
+            try:
+                return any(told_by(s, wanted) for s in self.seen())
+            except (KafkaException, Unavailable):
+                return False
+
+        until(stands, PATIENCE_S, f"{wanted[:2]} on the stream", every_s=0.3)
+
+    def reading(self, flow: Flow) -> None:
+        """Wait until what the devices say now stands on the stream."""
+        self.told(flow, Written(PRESSES[-1], "parts", self.field.changes, 0))
+
+
+def counted(one: Seen | Written) -> int:
+    """The counter that a value is."""
+    value = one.observation.value if isinstance(one, Seen) else one.value
+    return int(str(value or 0).split()[0])
+
+
+def told_by(seen: Seen, wanted: Written) -> bool:
+    named = (seen.frame.asset, seen.observation.item) == wanted[:2]
+    return named and counted(seen) >= counted(wanted)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A broker of its own, on a port that nobody else wants while it is down."""
+    folder = tmp_path_factory.mktemp("broker")
+    with Stack(folder, External(nats_url="none"), preferred_ports={"kafka": free_port()}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def field() -> Iterator[Field]:
+    with Field() as running:
+        yield running
+
+
+@pytest.fixture
+def plant(stack: Stack, field: Field, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Plant]:
+    field.written.clear()
+    field.go_on()
+    made = Plant(stack, field, tmp_path, f"gw-{abs(hash(request.node.name)) % 10_000}")
+    yield made
+    assert "Traceback" not in made.log.read_text()
+
+
+def judge(plant: Plant, written: list[Written]) -> list[Seen]:
+    """Whatever a device said stands on the stream or in a gap; once, in order, numbered, accounted for."""
+    seen = plant.seen()
+    values = [s for s in seen if s.observation.item[0] != "_"]
+    stands = {(s.frame.asset, s.observation.item, s.observation.value) for s in values}
+    spans = [(s.frame.asset, gap(s)) for s in seen if s.observation.item == "_gap"]
+    unsaid = [w for w in written if w[:3] not in stands and not any(said(w, *span) for span in spans)]
+    assert not unsaid, f"{len(unsaid)} of {len(written)}, first {unsaid[0].asset} {unsaid[0].time}; gaps {spans}"
+    once(values)
+    assert accounts(plant) == []
+    return seen
+
+
+def gap(seen: Seen) -> dict[str, Any]:
+    assert isinstance(seen.observation.value, dict)
+    return seen.observation.value
+
+
+def said(missing: Written, asset: str, span: dict[str, Any]) -> bool:
+    """Whether a gap tells that a change is missing."""
+    named = asset == missing.asset and missing.item in span["items"]
+    return named and span["from"] - 1_000 <= missing.time <= span["to"] + 1_000
+
+
+def gaps(seen: list[Seen], reason: str) -> list[Seen]:
+    return [s for s in seen if s.observation.item == "_gap" and gap(s)["reason"] == reason]
+
+
+def once(seen: list[Seen]) -> None:
+    """An observation of a device stands there once unflagged, and values never go back."""
+    newest: dict[tuple[str, str], int] = {}
+    for s in seen:
+        o = s.observation
+        if s.frame.source != "forming" or o.flags & TOLD_AGAIN:
+            continue
+        value = counted(s)
+        assert value > newest.get((s.frame.asset, o.item), -1), (s.frame.asset, o)
+        newest[s.frame.asset, o.item] = value
+
+
+def accounts(plant: Plant) -> list[object]:
+    """What does not add up: numbers with holes or twice, ticks that say other than what stands there.
+
+    The accounts are those of the last tick of a run: what came after it, up to a second, is in none.
+    """
+    found = Accounts({})
+    for partition, offset, record in plant.records():
+        found.record(partition, offset, record)
+    _, deviations = found.finish()
+    return list(deviations)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_kill_at_any_moment_loses_nothing_unsaid_and_repeats_nothing_unflagged(plant: Plant, seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(KILLS):
+        flow = plant.start()
+        plant.reading(flow)
+        plant.changes(chance.randrange(1, 300), flow)
+        flow.kill()
+    flow = plant.start()
+    plant.reading(flow)
+    written = plant.field.rest()
+    plant.told(flow, written[-1])
+    assert flow.stop(20) == 0, flow.last_lines()
+    since = min(s.frame.run for s in plant.seen())
+    seen = judge(plant, [w for w in written if w.time > since + 5_000_000])
+    runs = sorted({s.frame.run for s in seen})
+    assert len(runs) == KILLS + 1
+    for run in runs[1:]:
+        for asset in (*PRESSES, "meter-01"):
+            own = [s for s in gaps(seen, "the gateway was not running") if (s.frame.run, s.frame.asset) == (run, asset)]
+            assert len(own) == 1, (run, asset, own)
