@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 
 from assets.batch import Outgoing, stream_key
 from assets.condition import Refused, Unavailable
@@ -113,7 +113,7 @@ def append(connection: KafkaConnection, topic: str, count: int) -> None:
 
 
 @pytest.fixture(params=["recovery", "recovery deleted", "without recovery"])
-def copy(request, connection: KafkaConnection, load: str, topic: str, tmp_path: Path) -> Copy:
+def copy(request: pytest.FixtureRequest, connection: KafkaConnection, load: str, topic: str, tmp_path: Path) -> Copy:
     copy = Copy(connection, (load, topic), tmp_path, None if request.param == "without recovery" else tmp_path / "rec")
     copy.forget = request.param == "recovery deleted"  # type: ignore[attr-defined]
     return copy
@@ -123,7 +123,7 @@ TOTAL = PARTITIONS * sum(offset % 3 for offset in range(RECORDS))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_kill_at_any_moment_loses_and_repeats_nothing(copy: Copy, seed: int):
+def test_a_kill_at_any_moment_loses_and_repeats_nothing(copy: Copy, seed: int) -> None:
     for target in sorted(random.Random(seed).sample(range(TOTAL), 3)):
         flow = copy.start()
         copy.await_written(target, flow)
@@ -136,7 +136,7 @@ def test_a_kill_at_any_moment_loses_and_repeats_nothing(copy: Copy, seed: int):
     copy.assert_exact()
 
 
-def test_a_clean_stop_under_load_exits_with_0_and_loses_and_repeats_nothing(copy: Copy):
+def test_a_clean_stop_under_load_exits_with_0_and_loses_and_repeats_nothing(copy: Copy) -> None:
     for number, target in ((signal.SIGTERM, TOTAL // 5), (signal.SIGINT, TOTAL // 2), (signal.SIGTERM, TOTAL)):
         flow = copy.start()
         copy.await_written(target, flow)
@@ -150,7 +150,7 @@ def test_a_clean_stop_under_load_exits_with_0_and_loses_and_repeats_nothing(copy
 @pytest.mark.parametrize("arguments", [("-s", "10"), ("-w", "2")], ids=["long epochs", "two workers"])
 def test_a_clean_stop_is_quick_and_exact_with_long_epochs_and_with_two_workers(
     connection: KafkaConnection, load: str, topic: str, tmp_path: Path, arguments: tuple[str, str]
-):
+) -> None:
     copy = Copy(connection, (load, topic), tmp_path, tmp_path / "rec")
     for target in (TOTAL // 3, TOTAL):
         flow = copy.start(arguments)
@@ -165,7 +165,7 @@ def kept(connection: KafkaConnection, load: str, topic: str, tmp_path: Path) -> 
     return Copy(connection, (load, topic), tmp_path, tmp_path / "rec")
 
 
-def test_progress_is_noted_for_the_group_after_a_snapshot(kept: Copy):
+def test_progress_is_noted_for_the_group_after_a_snapshot(kept: Copy) -> None:
     flow = kept.start()
     kept.await_written(TOTAL, flow)
     whole = dict.fromkeys(range(PARTITIONS), RECORDS)
@@ -175,7 +175,7 @@ def test_progress_is_noted_for_the_group_after_a_snapshot(kept: Copy):
     assert flow.stop() == 0
 
 
-def test_changed_logic_is_refused_instead_of_mixed_with_the_old_output(kept: Copy):
+def test_changed_logic_is_refused_instead_of_mixed_with_the_old_output(kept: Copy) -> None:
     kept.recovery = None
     flow = kept.start()
     kept.await_written(TOTAL, flow)
@@ -197,7 +197,7 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
-def test_the_flow_waits_for_a_broker_that_is_away_and_goes_on(fragile: Stack, tmp_path: Path, how: str):
+def test_the_flow_waits_for_a_broker_that_is_away_and_goes_on(fragile: Stack, tmp_path: Path, how: str) -> None:
     connection, broker = KafkaConnection(bootstrap=fragile.kafka_bootstrap), fragile.services["kafka"]
     topics = (f"in-{how}", f"out-{how}")
     ensure_topics(connection, [TopicSpec(name=name, partitions=PARTITIONS) for name in topics])
@@ -235,7 +235,7 @@ def values_of(connection: KafkaConnection, topic: str, partition: int) -> list[s
     return [v.decode() for batch in read_range(connection, topic, bounds) for v in batch.values if v is not None]
 
 
-def test_append_writes_whatever_comes(connection, topic):
+def test_append_writes_whatever_comes(connection: KafkaConnection, topic: str) -> None:
     sink = StreamSink(connection, topic, Stop(), resume="append")
     for _ in range(2):
         part = sink.build_part("out", stream_key(1), None)
@@ -245,7 +245,7 @@ def test_append_writes_whatever_comes(connection, topic):
     assert state == 6
 
 
-def test_a_prefix_is_skipped_and_its_position_kept_until_it_is_passed(connection, topic):
+def test_a_prefix_is_skipped_and_its_position_kept_until_it_is_passed(connection: KafkaConnection, topic: str) -> None:
     sink = StreamSink(connection, topic, Stop(), resume="prefix")
     part = sink.build_part("out", stream_key(2), None)
     part.write_batch([outgoing(2, "a", "b", "c")])
@@ -259,7 +259,7 @@ def test_a_prefix_is_skipped_and_its_position_kept_until_it_is_passed(connection
     assert values_of(connection, topic, 2) == ["a", "b", "c", "d"]
 
 
-def test_own_ids_are_skipped_once_each_among_records_of_others(connection, topic):
+def test_own_ids_are_skipped_once_each_among_records_of_others(connection: KafkaConnection, topic: str) -> None:
     mine = StreamSink(connection, topic, Stop(), resume="ids", flow="serve")
     other = StreamSink(connection, topic, Stop(), resume="append")
     part = mine.build_part("out", stream_key(0), None)
@@ -278,7 +278,7 @@ def test_own_ids_are_skipped_once_each_among_records_of_others(connection, topic
     assert values_of(connection, topic, 0) == ["a", "b", "c", "b", "b", "c", "d"]
 
 
-def test_a_record_that_kafka_refuses_ends_the_flow_and_names_it(connection, topic):
+def test_a_record_that_kafka_refuses_ends_the_flow_and_names_it(connection: KafkaConnection, topic: str) -> None:
     part = StreamSink(connection, topic, Stop(), resume="append").build_part("out", stream_key(3), None)
     part.write_batch([[Outgoing(3, None, random.Random(0).randbytes(2 << 20), "large")]])
     with pytest.raises(Refused) as refusal:
@@ -289,13 +289,13 @@ def test_a_record_that_kafka_refuses_ends_the_flow_and_names_it(connection, topi
     )
 
 
-def test_a_record_under_the_key_of_another_partition_is_a_defect(connection, topic):
+def test_a_record_under_the_key_of_another_partition_is_a_defect(connection: KafkaConnection, topic: str) -> None:
     part = StreamSink(connection, topic, Stop(), resume="append").build_part("out", stream_key(3), None)
     with pytest.raises(ValueError, match=r'^record "a" is for partition 2 but came under the key of 3$'):
         part.write_batch([outgoing(2, "a")])
 
 
-def test_a_topic_that_lost_records_is_not_written_on(connection, topic):
+def test_a_topic_that_lost_records_is_not_written_on(connection: KafkaConnection, topic: str) -> None:
     with pytest.raises(Refused) as refusal:
         StreamSink(connection, topic, Stop(), resume="prefix").build_part("out", stream_key(3), 17)
     assert str(refusal.value) == (
@@ -304,7 +304,7 @@ def test_a_topic_that_lost_records_is_not_written_on(connection, topic):
     )
 
 
-def test_a_missing_topic_is_named(connection, kafka):
+def test_a_missing_topic_is_named(connection: KafkaConnection, kafka: str) -> None:
     with pytest.raises(Refused) as refusal:
         StreamSink(connection, "nowhere", Stop(), resume="prefix").list_parts()
     assert str(refusal.value) == (
@@ -313,7 +313,7 @@ def test_a_missing_topic_is_named(connection, kafka):
     )
 
 
-def test_a_stop_while_kafka_is_away_gives_up_waiting(monkeypatch):
+def test_a_stop_while_kafka_is_away_gives_up_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_kafka, "STOP_PATIENCE_S", 0.2)
     away = KafkaConnection(bootstrap="127.0.0.1:1")
     stop = Stop()
@@ -324,14 +324,16 @@ def test_a_stop_while_kafka_is_away_gives_up_waiting(monkeypatch):
         part.snapshot()
 
 
-def test_topics_are_made_with_the_settings_of_the_stream_and_existing_ones_left_alone(connection, unique):
+def test_topics_are_made_with_the_settings_of_the_stream_and_existing_ones_left_alone(
+    connection: KafkaConnection, unique: Callable[[str], str]
+) -> None:
     specs = stream_topics(7, partitions=3)
     ensure_topics(connection, specs)
     ensure_topics(connection, stream_topics(7, partitions=5))
     for spec in specs[:3]:
         check_topic(connection, spec.name)
         assert partition_count(connection, spec.name) == partition_count(connection, ASSET_STREAM)
-    admin = AdminClient(connection.settings())
+    admin = AdminClient({**connection.settings()})
     views = ConfigResource(ConfigResource.Type.TOPIC, "views")
     assert admin.describe_configs([views])[views].result()["cleanup.policy"].value == "compact"
     table = unique("table")

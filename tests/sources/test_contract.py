@@ -15,10 +15,10 @@ from pydantic import BaseModel, ValidationError
 import sources
 from assets.source import SourceConfig
 from sources import connect, protocols
-from sources._devices import Devices
+from sources._devices import Devices, Source
 from sources._partition import Stop
 
-EXAMPLES = {
+EXAMPLES: dict[str, tuple[str, dict[str, object], str]] = {
     "opcua": ("opc.tcp://127.0.0.1:{port}", {"security": "none"}, "nsu=urn:acme:press;s=Press01.temperature"),
     "modbus": ("tcp://127.0.0.1:{port}", {"unit": 1}, "holding:0 uint16"),
 }
@@ -26,7 +26,7 @@ EXAMPLES = {
 PROTOCOLS = sorted(protocols())
 
 
-def source_at(protocol: str, port: int) -> object:
+def source_at(protocol: str, port: int) -> Source:
     endpoint, options, address = EXAMPLES[protocol]
     config = protocols()[protocol].model_validate({"endpoint": endpoint.format(port=port), **options})
     return connect("press-1", config, [address])
@@ -46,20 +46,20 @@ def closed_port() -> int:
         return int(free.getsockname()[1])
 
 
-def test_every_public_file_with_options_is_a_protocol_and_has_an_example_here():
+def test_every_public_file_with_options_is_a_protocol_and_has_an_example_here() -> None:
     public = {m.name for m in pkgutil.iter_modules(sources.__path__) if not m.name.startswith("_")}
     assert set(PROTOCOLS) == public - {"kafka"} == set(EXAMPLES)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_protocol_is_named_like_its_file(protocol):
+def test_the_protocol_is_named_like_its_file(protocol: str) -> None:
     config = protocols()[protocol]
     assert issubclass(config, SourceConfig)
     assert get_args(config.model_fields["protocol"].annotation) == (protocol,)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_every_option_says_what_it_is(protocol):
+def test_every_option_says_what_it_is(protocol: str) -> None:
     def options(model: type[BaseModel]) -> Iterator[tuple[str, str | None]]:
         for name, field in model.model_fields.items():
             yield f"{model.__name__}.{name}", field.description
@@ -70,13 +70,13 @@ def test_every_option_says_what_it_is(protocol):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_an_option_that_does_not_exist_is_refused(protocol):
+def test_an_option_that_does_not_exist_is_refused(protocol: str) -> None:
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         protocols()[protocol].model_validate({"endpoint": EXAMPLES[protocol][0].format(port=1), "pol": "1s"})
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_wrong_address_is_refused_with_its_form_before_anything_connects(protocol):
+def test_a_wrong_address_is_refused_with_its_form_before_anything_connects(protocol: str) -> None:
     config = protocols()[protocol]
     config.check_address(EXAMPLES[protocol][2])
     with pytest.raises(ValueError) as refused:
@@ -86,15 +86,15 @@ def test_a_wrong_address_is_refused_with_its_form_before_anything_connects(proto
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_files_first_words_state_the_guarantee(protocol):
+def test_the_files_first_words_state_the_guarantee(protocol: str) -> None:
     assert "Guarantee: " in (importlib.import_module(f"sources.{protocol}").__doc__ or "")
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_silent_peer_never_makes_the_engine_wait_and_does_not_hold_up_a_stop(protocol, silent_port):
+def test_a_silent_peer_never_makes_the_engine_wait_and_does_not_hold_up_a_stop(protocol: str, silent_port: int) -> None:
     stop = Stop()
     source = source_at(protocol, silent_port)
-    part = Devices({"press-1": source}, stop).build_part("devices", "press-1", None)  # type: ignore[dict-item]
+    part = Devices({"press-1": source}, stop).build_part("devices", "press-1", None)
     longest, began = 0.0, time.monotonic()
     while time.monotonic() - began < 0.5:
         asked = time.thread_time()  # the CPU it took: the machine may be busy with something else
@@ -109,9 +109,11 @@ def test_a_silent_peer_never_makes_the_engine_wait_and_does_not_hold_up_a_stop(p
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_refused_connection_says_which_source_where_why_and_what_next(protocol, closed_port, caplog):
+def test_a_refused_connection_says_which_source_where_why_and_what_next(
+    protocol: str, closed_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
     source = source_at(protocol, closed_port)
-    part = Devices({"press-1": source}, Stop()).build_part("devices", "press-1", None)  # type: ignore[dict-item]
+    part = Devices({"press-1": source}, Stop()).build_part("devices", "press-1", None)
     deadline = time.monotonic() + 10
     while not caplog.messages and time.monotonic() < deadline:
         time.sleep(0.005)

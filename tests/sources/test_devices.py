@@ -2,6 +2,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 from bytewax.inputs import AbortExecution
@@ -11,6 +12,8 @@ from sources import _devices
 from sources._devices import Devices, Outlet, now_us
 from sources._partition import Stop
 from tests.sources.recorder import asynchronous
+
+M = TypeVar("M", Readings, Link, Gap, Mark)
 
 
 class Device:
@@ -69,11 +72,11 @@ class Engine:
     def values(self) -> list[object]:
         return [r.value for m in self.messages if isinstance(m, Readings) for r in m.readings]
 
-    def of(self, kind: type) -> list[Message]:
+    def of(self, kind: type[M]) -> list[M]:
         return [m for m in self.messages if isinstance(m, kind)]
 
 
-def test_everything_arrives_in_the_order_in_which_it_was_handed_over():
+def test_everything_arrives_in_the_order_in_which_it_was_handed_over() -> None:
     def work(outlet: Outlet, _: int) -> None:
         outlet.link(True)
         for n in range(1000):
@@ -87,7 +90,7 @@ def test_everything_arrives_in_the_order_in_which_it_was_handed_over():
     engine.end()
 
 
-def test_a_clean_stop_lets_the_source_leave_and_hands_on_its_last_words():
+def test_a_clean_stop_lets_the_source_leave_and_hands_on_its_last_words() -> None:
     device = Device(lambda outlet, _: outlet.put(reading("first")))
     engine = Engine(device)
     engine.until(engine.values)
@@ -101,7 +104,9 @@ def test_a_clean_stop_lets_the_source_leave_and_hands_on_its_last_words():
     assert last.received == 2
 
 
-def test_a_source_that_does_not_leave_holds_the_stop_up_for_a_while_only(monkeypatch, caplog):
+def test_a_source_that_does_not_leave_holds_the_stop_up_for_a_while_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(_devices, "STOP_TIMEOUT_S", 0.1)
 
     async def stubborn(_: Outlet) -> None:
@@ -121,7 +126,7 @@ def test_a_source_that_does_not_leave_holds_the_stop_up_for_a_while_only(monkeyp
     assert 'source "press" did not leave its device within 0.1 s' in caplog.messages
 
 
-def test_a_defect_starts_the_source_again(monkeypatch, caplog):
+def test_a_defect_starts_the_source_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(_devices, "RESTART_DELAY_S", 0.01)
 
     def work(outlet: Outlet, start: int) -> None:
@@ -132,7 +137,7 @@ def test_a_defect_starts_the_source_again(monkeypatch, caplog):
 
     engine = Engine(Device(work))
     engine.until(lambda: engine.values() == [1, 2])
-    assert [(link.available, link.reason) for link in engine.of(Link)] == [  # type: ignore[attr-defined]
+    assert [(link.available, link.reason) for link in engine.of(Link)] == [
         (True, ""),
         (False, "ZeroDivisionError: oops"),
         (True, ""),
@@ -141,16 +146,16 @@ def test_a_defect_starts_the_source_again(monkeypatch, caplog):
     engine.end()
 
 
-def test_a_mark_follows_what_it_counts_and_says_whether_the_link_was_proved(monkeypatch):
+def test_a_mark_follows_what_it_counts_and_says_whether_the_link_was_proved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_devices, "MARK_INTERVAL_S", 0.05)
     engine = Engine(Device(lambda outlet, _: outlet.put(reading(1))))
     engine.until(lambda: len(engine.of(Mark)) == 3)
-    marks = [(mark.proved, mark.received) for mark in engine.of(Mark)]  # type: ignore[attr-defined]
+    marks = [(mark.proved, mark.received) for mark in engine.of(Mark)]
     assert marks == [(True, 1), (False, 1), (False, 1)]
     engine.end()
 
 
-def test_a_partition_never_waits_for_its_source():
+def test_a_partition_never_waits_for_its_source() -> None:
     engine = Engine(Device(lambda *_: None))
     began = time.monotonic()
     for _ in range(100):
@@ -160,7 +165,7 @@ def test_a_partition_never_waits_for_its_source():
 
 
 @asynchronous
-async def test_a_source_waits_while_the_flow_has_too_much_to_do():
+async def test_a_source_waits_while_the_flow_has_too_much_to_do() -> None:
     outlet = Outlet(most=2)
     await outlet.room()
     outlet.put(reading(1))
@@ -173,7 +178,7 @@ async def test_a_source_waits_while_the_flow_has_too_much_to_do():
     await waiting
 
 
-def test_what_the_gateway_says_itself_proves_no_link():
+def test_what_the_gateway_says_itself_proves_no_link() -> None:
     outlet = Outlet()
     outlet.put(reading(None), proved=False)
     outlet.mark()
@@ -183,7 +188,7 @@ def test_what_the_gateway_says_itself_proves_no_link():
     assert [m.proved for m in outlet.take() if isinstance(m, Mark)] == [False, True]
 
 
-def test_a_link_is_said_once_and_a_loss_is_no_proof():
+def test_a_link_is_said_once_and_a_loss_is_no_proof() -> None:
     outlet = Outlet()
     outlet.link(True)
     outlet.link(True)
@@ -198,7 +203,7 @@ def test_a_link_is_said_once_and_a_loss_is_no_proof():
     assert not mark.proved
 
 
-def test_what_is_known_to_be_lost_is_counted():
+def test_what_is_known_to_be_lost_is_counted() -> None:
     outlet = Outlet()
     outlet.gap(Gap([], 1, 2, "x", 5))
     outlet.gap(Gap([], 2, 3, "x"))

@@ -68,7 +68,7 @@ def run(source: StreamSource) -> list[tuple[str, RawBatch]]:
     out: list[tuple[str, RawBatch]] = []
     df = Dataflow("test")
     op.output("out", op.input("in", df, source), TestingSink(out))
-    run_main(df)
+    run_main(df)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -89,7 +89,7 @@ def assert_seamless(batches: list[tuple[str, RawBatch]], bounds: dict[int, tuple
         assert [batch.end for batch in own] == [False] * (len(own) - 1) + [True]
 
 
-def test_bounds_are_read_exactly_and_the_last_batch_says_so(connection, make):
+def test_bounds_are_read_exactly_and_the_last_batch_says_so(connection: KafkaConnection, make: Make) -> None:
     topic = make(5_000, 10, 7)
     bounds = {0: (100, 4_200), 2: (3, 3)}
     batches = run(StreamSource(connection, topic, Stop(), bounds=bounds, batch_records=500))
@@ -97,7 +97,9 @@ def test_bounds_are_read_exactly_and_the_last_batch_says_so(connection, make):
     assert_seamless(batches, bounds)
 
 
-def test_one_busy_partition_among_many_idle_ones_is_read_whole_and_in_order(connection, make):
+def test_one_busy_partition_among_many_idle_ones_is_read_whole_and_in_order(
+    connection: KafkaConnection, make: Make
+) -> None:
     topic = make(*[0] * 7, 30_000, *[1] * 8)
     bounds = watermarks(connection, topic)
     batches = run(StreamSource(connection, topic, Stop(), bounds=bounds))
@@ -107,14 +109,14 @@ def test_one_busy_partition_among_many_idle_ones_is_read_whole_and_in_order(conn
     assert_seamless(batches, bounds)
 
 
-def test_copies_share_the_partitions_without_rest(connection, make):
+def test_copies_share_the_partitions_without_rest(connection: KafkaConnection, make: Make) -> None:
     topic = make(4, 4, 4, 4, 4)
     bounds = watermarks(connection, topic)
     parts = [set(records(run(StreamSource(connection, topic, Stop(), copy=f"{i}/2", bounds=bounds)))) for i in (0, 1)]
     assert parts == [{"0000", "0002", "0004"}, {"0001", "0003"}]
 
 
-def test_offsets_without_records_hold_nothing_up(connection, make):
+def test_offsets_without_records_hold_nothing_up(connection: KafkaConnection, make: Make) -> None:
     topic = make(10)
     append(connection, topic, 0, b"x", b"y", transactional_id=topic)
     # the end of the transaction has an offset of its own, which Kafka writes after it has confirmed the transaction
@@ -124,18 +126,18 @@ def test_offsets_without_records_hold_nothing_up(connection, make):
     assert_seamless(batches, {0: (8, 13)})
 
 
-def test_a_null_value_and_a_null_key_are_passed_on(connection, make):
+def test_a_null_value_and_a_null_key_are_passed_on(connection: KafkaConnection, make: Make) -> None:
     topic = make(1)
     append(connection, topic, 0, None, b"a")
     (batch,) = read_range(connection, topic, {0: (1, 3)})
     assert (batch.keys, batch.values) == ([None, b"asset"], [None, b"a"])
 
 
-def test_a_state_goes_before_bounds(connection, make):
+def test_a_state_goes_before_bounds(connection: KafkaConnection, make: Make) -> None:
     topic = make(9)
     source = StreamSource(connection, topic, Stop(), bounds={0: (2, 9)})
     part = source.build_part("in", "0000", 7)
-    taken = []
+    taken: list[tuple[str, RawBatch]] = []
     while not taken:
         taken = part.next_batch()
     assert taken[0][1].values == [b"7", b"8"]
@@ -145,9 +147,9 @@ def test_a_state_goes_before_bounds(connection, make):
     part.close()
 
 
-def test_an_offset_that_retention_has_removed_is_refused(connection, make):
+def test_an_offset_that_retention_has_removed_is_refused(connection: KafkaConnection, make: Make) -> None:
     topic = make(50)
-    admin = AdminClient(connection.settings())
+    admin = AdminClient({**connection.settings()})
     admin.delete_records([TopicPartition(topic, 0, 20)])[TopicPartition(topic, 0, 20)].result()
     assert watermarks(connection, topic) == {0: (20, 50)}
     with pytest.raises(Refused) as refusal:
@@ -159,11 +161,11 @@ def test_an_offset_that_retention_has_removed_is_refused(connection, make):
     )
 
 
-def test_an_offset_removed_while_the_flow_runs_is_refused(connection, make):
+def test_an_offset_removed_while_the_flow_runs_is_refused(connection: KafkaConnection, make: Make) -> None:
     topic = make(50)
     feed = _kafka.Feed(connection, topic)
     feed.open(0, 5, None)
-    admin = AdminClient(connection.settings())
+    admin = AdminClient({**connection.settings()})
     admin.delete_records([TopicPartition(topic, 0, 20)])[TopicPartition(topic, 0, 20)].result()
     feed.close()
     late = _kafka.Feed(connection, topic)
@@ -180,7 +182,7 @@ def fetch_until_records(feed: _kafka.Feed) -> None:
         feed.fetch(0.1)
 
 
-def test_an_offset_beyond_the_end_is_refused(connection, make):
+def test_an_offset_beyond_the_end_is_refused(connection: KafkaConnection, make: Make) -> None:
     topic = make(5)
     with pytest.raises(Refused) as refusal:
         StreamSource(connection, topic, Stop()).build_part("in", "0000", 6)
@@ -191,7 +193,7 @@ def test_an_offset_beyond_the_end_is_refused(connection, make):
     )
 
 
-def test_a_missing_topic_is_named(connection, kafka):
+def test_a_missing_topic_is_named(connection: KafkaConnection, kafka: str) -> None:
     with pytest.raises(Refused) as refusal:
         partition_count(connection, "nowhere")
     assert str(refusal.value) == (
@@ -200,13 +202,13 @@ def test_a_missing_topic_is_named(connection, kafka):
     )
 
 
-def test_a_command_does_not_wait_for_ever(monkeypatch):
+def test_a_command_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_kafka, "ANSWER_TIMEOUT_S", 0.2)
     with pytest.raises(Unavailable, match=r"^reading topic \"any\" failed: kafka at 127.0.0.1:1 does not answer: "):
         partition_count(KafkaConnection(bootstrap="127.0.0.1:1"), "any")
 
 
-def test_an_instant_is_found_by_the_clock_of_kafka(connection, make):
+def test_an_instant_is_found_by_the_clock_of_kafka(connection: KafkaConnection, make: Make) -> None:
     topic = make(2, 0)
     instant_us = time.time_ns() // 1_000 + 1_000
     while time.time_ns() // 1_000 <= instant_us:
@@ -217,7 +219,9 @@ def test_an_instant_is_found_by_the_clock_of_kafka(connection, make):
     assert offsets_at(connection, topic, instant_us + 3_600_000_000) == {0: 3, 1: 0}
 
 
-def test_a_topic_with_unsafe_settings_is_refused_with_the_command_that_mends_it(connection, make, kafka):
+def test_a_topic_with_unsafe_settings_is_refused_with_the_command_that_mends_it(
+    connection: KafkaConnection, make: Make, kafka: str
+) -> None:
     check_topic(connection, make(0))
     topic = make(0, cleanup_policy="compact", retention_ms="1000")
     with pytest.raises(Refused) as refusal:

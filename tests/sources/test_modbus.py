@@ -20,6 +20,7 @@ from sources.modbus import Config, Source
 from tests.proxy import Proxy
 from tests.sources.modbus_server import (
     Device,
+    Habit,
     one_register_short,
     refuses,
     silent,
@@ -47,14 +48,15 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [message for message in caplog.messages if "late cycles" not in message]
 
 
-def first(recorder: Recorder) -> Readings | None:
-    return next(iter(recorder.batches), None)
+async def first(recorder: Recorder) -> Readings:
+    """The first batch, waited for."""
+    return (await recorder.until(lambda r: r.batches))[0]
 
 
 @asynchronous
-async def test_a_cycle_reads_all_tables_together():
+async def test_a_cycle_reads_all_tables_together() -> None:
     async with Device() as device, running(source(device.port)) as got:
-        batch = await got.until(first)
+        batch = await first(got)
         assert {r.address: r.value for r in batch.readings} == VALUES
         assert {(r.status, r.source_time, r.flags) for r in batch.readings} == {(0, None, 0)}
         assert batch.clock is None
@@ -63,7 +65,7 @@ async def test_a_cycle_reads_all_tables_together():
 
 
 @asynchronous
-async def test_every_poll_is_a_new_sample():
+async def test_every_poll_is_a_new_sample() -> None:
     async with Device() as device, running(source(device.port, ["holding:7 uint16"])) as got:
         await got.until(lambda r: len(r.readings("holding:7 uint16")) >= 3)
         device.registers[7] = 4711
@@ -74,7 +76,9 @@ async def test_every_poll_is_a_new_sample():
 
 
 @asynchronous
-async def test_a_refused_address_is_found_and_left_out_and_the_others_are_good_at_once(caplog):
+async def test_a_refused_address_is_found_and_left_out_and_the_others_are_good_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     addresses = [f"holding:{n} uint16" for n in range(10)]
     async with Device() as device, running(source(device.port, addresses)) as got:
         device.refused = {6}
@@ -94,7 +98,7 @@ async def test_a_refused_address_is_found_and_left_out_and_the_others_are_good_a
 
 
 @asynchronous
-async def test_a_refused_address_is_read_as_soon_as_it_exists(monkeypatch):
+async def test_a_refused_address_is_read_as_soon_as_it_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_modbus_poll, "REFUSED_S", 0.05)
     async with Device() as device:
         device.refused = {6}
@@ -107,11 +111,11 @@ async def test_a_refused_address_is_read_as_soon_as_it_exists(monkeypatch):
 
 @pytest.mark.parametrize("habit", [wrong_function, one_register_short, transaction_zero])
 @asynchronous
-async def test_an_answer_that_does_not_fit_gives_no_value(habit):
+async def test_an_answer_that_does_not_fit_gives_no_value(habit: Habit) -> None:
     async with Device() as device:
         device.habits[1] = habit
         async with running(source(device.port, ["holding:7 uint16", "holding:8 uint16"])) as got:
-            batch = await got.until(first)
+            batch = await first(got)
             assert {(r.value, r.status) for r in batch.readings} <= {(None, BAD_DECODING_ERROR), (None, BAD_TIMEOUT)}
             del device.habits[1]
             await got.until_value("holding:8 uint16", 8)
@@ -130,11 +134,11 @@ async def test_an_answer_that_does_not_fit_gives_no_value(habit):
 )
 @asynchronous
 async def test_a_unit_that_fails_is_bad_once_then_lost_then_probed_and_comes_back_with_a_gap(
-    habit, status, cause, caplog
-):
+    habit: Habit, status: int, cause: str, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     async with Device() as device, running(source(device.port)) as got:
-        await got.until(first)
+        await first(got)
         device.habits[1] = habit
         await got.until(lambda r: len(r.links) == 2)
         assert (got.links[1].available, got.links[1].reason) == (False, cause)
@@ -156,7 +160,7 @@ async def test_a_unit_that_fails_is_bad_once_then_lost_then_probed_and_comes_bac
 
 
 @asynchronous
-async def test_a_lost_unit_is_asked_once_per_probe():
+async def test_a_lost_unit_is_asked_once_per_probe() -> None:
     async with Device() as device:
         device.habits[1] = silent
         async with running(source(device.port, probe_min="300ms", probe_max="300ms")) as got:
@@ -167,9 +171,9 @@ async def test_a_lost_unit_is_asked_once_per_probe():
 
 
 @asynchronous
-async def test_a_failure_shorter_than_the_demotion_is_said_in_the_values_only():
+async def test_a_failure_shorter_than_the_demotion_is_said_in_the_values_only() -> None:
     async with Device() as device, running(source(device.port, demote_after=1000, retries=0)) as got:
-        await got.until(first)
+        await first(got)
         device.habits[1] = silent
         await got.until(lambda r: any(reading.status for reading in r.readings(ADDRESSES[0])))
         del device.habits[1]
@@ -178,9 +182,9 @@ async def test_a_failure_shorter_than_the_demotion_is_said_in_the_values_only():
 
 
 @asynchronous
-async def test_an_unanswered_request_is_repeated_before_the_cycle_fails():
+async def test_an_unanswered_request_is_repeated_before_the_cycle_fails() -> None:
     async with Device() as device, running(source(device.port, ["holding:7 uint16"])) as got:
-        await got.until(first)
+        await first(got)
         answers = iter([None])
         device.habits[1] = lambda _, answer: next(answers, answer)
         await got.until(lambda r: len(r.batches) > 10)
@@ -188,9 +192,11 @@ async def test_an_unanswered_request_is_repeated_before_the_cycle_fails():
 
 
 @asynchronous
-async def test_a_connection_closed_by_the_device_is_opened_again_without_a_word(caplog):
+async def test_a_connection_closed_by_the_device_is_opened_again_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with Device() as device, running(source(device.port)) as got:
-        await got.until(first)
+        await first(got)
         device.hang_up()
         n = len(got.batches)
         await got.until(lambda r: len(r.batches) > n + 2)
@@ -200,9 +206,9 @@ async def test_a_connection_closed_by_the_device_is_opened_again_without_a_word(
 
 
 @asynchronous
-async def test_a_device_that_restarts_is_lost_at_once_and_found_again(caplog):
+async def test_a_device_that_restarts_is_lost_at_once_and_found_again(caplog: pytest.LogCaptureFixture) -> None:
     async with Device() as device, running(source(device.port)) as got:
-        await got.until(first)
+        await first(got)
         await device.stop()
         await got.until(lambda r: len(r.links) == 2)
         assert got.links[1].reason == "connection refused"
@@ -215,7 +221,7 @@ async def test_a_device_that_restarts_is_lost_at_once_and_found_again(caplog):
 
 
 @asynchronous
-async def test_an_unreachable_device_is_one_line_and_not_one_per_attempt(caplog):
+async def test_an_unreachable_device_is_one_line_and_not_one_per_attempt(caplog: pytest.LogCaptureFixture) -> None:
     port = free_port()
     async with running(source(port)) as got:
         await got.until(lambda r: r.links)
@@ -227,9 +233,9 @@ async def test_an_unreachable_device_is_one_line_and_not_one_per_attempt(caplog)
 
 
 @asynchronous
-async def test_a_half_open_connection_is_noticed_and_left():
+async def test_a_half_open_connection_is_noticed_and_left() -> None:
     async with Device() as device, Proxy(device.port) as proxy, running(source(proxy.port, demote_after=1)) as got:
-        await got.until(first)
+        await first(got)
         proxy.hole()
         await got.until(lambda r: len(r.links) == 2)
         assert got.links[1].reason == "no answer within 80ms"
@@ -238,18 +244,18 @@ async def test_a_half_open_connection_is_noticed_and_left():
 
 
 @asynchronous
-async def test_an_answer_in_pieces_is_put_together():
+async def test_an_answer_in_pieces_is_put_together() -> None:
     async with Device() as device, Proxy(device.port) as proxy:
         proxy.piece = 3
         async with running(source(proxy.port, timeout="2s")) as got:
-            batch = await got.until(first)
+            batch = await first(got)
             assert {r.address: r.value for r in batch.readings} == VALUES
 
 
 @asynchronous
-async def test_a_late_answer_never_becomes_the_answer_to_the_next_request():
+async def test_a_late_answer_never_becomes_the_answer_to_the_next_request() -> None:
     async with Device() as device, running(source(device.port, ["holding:7 uint16", "holding:70 uint16"])) as got:
-        await got.until(first)
+        await first(got)
         device.late_s = 0.1
         await got.until(lambda r: any(reading.status for reading in r.readings("holding:7 uint16")))
         device.late_s = 0.0
@@ -260,7 +266,7 @@ async def test_a_late_answer_never_becomes_the_answer_to_the_next_request():
 
 
 @asynchronous
-async def test_cycles_keep_their_phase_and_late_ones_are_left_out():
+async def test_cycles_keep_their_phase_and_late_ones_are_left_out() -> None:
     async with Device() as device:
         device.late_s = 0.03
         poller = source(device.port, ["holding:7 uint16"])
@@ -271,7 +277,7 @@ async def test_cycles_keep_their_phase_and_late_ones_are_left_out():
 
 
 @asynchronous
-async def test_the_device_is_not_asked_while_the_flow_is_behind():
+async def test_the_device_is_not_asked_while_the_flow_is_behind() -> None:
     async with Device() as device:
         recorder = Recorder()
         recorder._most = 2
@@ -287,16 +293,16 @@ async def test_the_device_is_not_asked_while_the_flow_is_behind():
 
 
 @asynchronous
-async def test_the_demo_meters_tell_what_was_written():
+async def test_the_demo_meters_tell_what_was_written() -> None:
     """Values through another engineer's encoder: two opinions on the same registers."""
     async with Device() as device:
         device.registers.update(enumerate(struct.unpack(">4H", bytes.fromhex("E97942F642F6E979")), 100))
         async with running(source(device.port, ["input:100 float32 cdab", "input:102 float32"])) as got:
-            batch = await got.until(first)
-            assert [round(r.value, 3) for r in batch.readings] == [123.456, 123.456]
+            batch = await first(got)
+            assert [r.value for r in batch.readings] == pytest.approx([123.456, 123.456])
 
 
-def test_the_options_are_checked():
+def test_the_options_are_checked() -> None:
     with pytest.raises(ValidationError) as refused:
         Config.model_validate(
             {"endpoint": "opc.tcp://x", "unit": 256, "poll": "0s", "holes": ["holding:9-3"], "rate": 1}
@@ -304,12 +310,12 @@ def test_the_options_are_checked():
     assert {error["loc"][0] for error in refused.value.errors()} == {"endpoint", "unit", "poll", "holes", "rate"}
 
 
-def test_the_link_is_proved_each_poll():
+def test_the_link_is_proved_each_poll() -> None:
     config = Config.model_validate({"endpoint": "tcp://meter", "poll": "5s"})
     assert (config.cycle_us, config.ttl_us) == (5_000_000, 15_000_000)
 
 
-def test_an_address_longer_than_a_request_may_be_is_refused():
+def test_an_address_longer_than_a_request_may_be_is_refused() -> None:
     with pytest.raises(ValueError) as refused:
         source(1, ["holding:0 string[20]"], max_registers=8)
     assert str(refused.value) == '"holding:0 string[20]" takes 10 registers; max_registers says less'

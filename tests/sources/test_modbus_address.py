@@ -28,7 +28,7 @@ from sources._modbus_address import parse_address
         ("holding:0 string[4] cdab", 'the order of a string must be one of abcd, badc; it is "cdab"'),
     ],
 )
-def test_a_refused_address_says_which_part_and_what_is_allowed(text, error):
+def test_a_refused_address_says_which_part_and_what_is_allowed(text: str, error: str) -> None:
     with pytest.raises(ValueError) as refused:
         parse_address(text)
     assert str(refused.value) == error

@@ -2,7 +2,7 @@ import struct
 
 import pytest
 
-from assets.frame import Flag
+from assets.frame import Flag, Value
 from assets.reading import Reading
 from assets.status import BAD_ENCODING_ERROR
 from sources._modbus_address import parse_address
@@ -17,7 +17,7 @@ def read(registers: str, *addresses: str) -> dict[str, Reading]:
 @pytest.mark.parametrize(
     ("order", "registers"), [("abcd", "42F6E979"), ("cdab", "E97942F6"), ("badc", "F64279E9"), ("dcba", "79E9F642")]
 )
-def test_a_float_is_read_in_every_order(order, registers):
+def test_a_float_is_read_in_every_order(order: str, registers: str) -> None:
     """0x42F6E979 is 123.456 (IEEE 754)."""
     assert read(registers, f"holding:0 float32 {order}")[f"holding:0 float32 {order}"].value == pytest.approx(123.456)
 
@@ -42,35 +42,35 @@ def test_a_float_is_read_in_every_order(order, registers):
         ("string[6] badc", "727073653173", "press1"),
     ],
 )
-def test_a_type_is_read_from_known_registers(kind, registers, value):
+def test_a_type_is_read_from_known_registers(kind: str, registers: str, value: Value) -> None:
     assert read(registers, f"holding:7 {kind}")[f"holding:7 {kind}"] == Reading(f"holding:7 {kind}", value)
 
 
 @pytest.mark.parametrize("bit", range(16))
-def test_bit_0_of_a_register_is_the_least_significant(bit):
+def test_bit_0_of_a_register_is_the_least_significant(bit: int) -> None:
     readings = read(f"{1 << bit:04X}", *(f"input:3 bit[{n}]" for n in range(16)))
     assert [n for n in range(16) if readings[f"input:3 bit[{n}]"].value] == [bit]
 
 
 @pytest.mark.parametrize("registers", ["7FC00000", "7F800000", "FF800000"])
-def test_a_float_that_is_no_number_is_null_and_bad(registers):
+def test_a_float_that_is_no_number_is_null_and_bad(registers: str) -> None:
     reading = read(registers, "input:0 float32")["input:0 float32"]
     assert (reading.value, reading.status) == (None, BAD_ENCODING_ERROR)
 
 
-def test_text_that_is_not_utf8_is_replaced_and_says_so():
+def test_text_that_is_not_utf8_is_replaced_and_says_so() -> None:
     reading = read("41FF4200", "holding:0 string[4]")["holding:0 string[4]"]
     assert (reading.value, reading.flags) == ("A�B", Flag.SUBSTITUTED)
 
 
-def test_addresses_that_overlap_are_read_once_and_decoded_each_in_its_way():
+def test_addresses_that_overlap_are_read_once_and_decoded_each_in_its_way() -> None:
     readings = read("42F6E979", "holding:0 float32", "holding:0 uint16", "holding:1 bit[0]", "holding:0 uint32 cdab")
     assert readings["holding:0 uint16"].value == 0x42F6
     assert readings["holding:1 bit[0]"].value is True
     assert readings["holding:0 uint32 cdab"].value == 0xE97942F6
 
 
-def test_registers_between_two_addresses_are_skipped():
+def test_registers_between_two_addresses_are_skipped() -> None:
     registers = struct.pack(">10H", *range(10)).hex()
     readings = read(registers, "input:100 uint16", "input:104 uint32 cdab", "input:109 int16")
     assert [readings[a].value for a in ("input:100 uint16", "input:104 uint32 cdab", "input:109 int16")] == [
@@ -80,7 +80,7 @@ def test_registers_between_two_addresses_are_skipped():
     ]
 
 
-def test_bits_are_taken_least_significant_first():
+def test_bits_are_taken_least_significant_first() -> None:
     block = make_block([parse_address("coil:10 bool"), parse_address("coil:19 bool")])
     assert (block.start, block.count) == (10, 10)
     assert [r.value for r in block.decode(b"\x01\x02")] == [True, True]

@@ -1,6 +1,7 @@
 import asyncio
 import logging
 import math
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def server():
+def server() -> Iterator[Machine]:
     """One server for all tests that do not restart it."""
     machine = Machine(VALUES)
     the_loop().run(machine.start())
@@ -44,7 +45,7 @@ def server():
 
 
 @pytest.fixture
-def machine(server):
+def machine(server: Machine) -> Machine:
     """The shared server with its first values."""
     for name, value in VALUES.items():
         the_loop().run(server.write(name, value))
@@ -52,18 +53,18 @@ def machine(server):
 
 
 @pytest.fixture
-def retries_soon(monkeypatch):
+def retries_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_opcua_subscription, "RETRY_S", (0.1, 0.1))
 
 
 @pytest.fixture
-def probes_often(monkeypatch):
+def probes_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_opcua_subscription, "PROBE_S", 0.1)
     monkeypatch.setattr(_opcua_session, "KEEP_ALIVE_S", 0.2)
 
 
 @asynchronous
-async def test_first_values_are_initial_and_changes_come_with_status_and_time(machine):
+async def test_first_values_are_initial_and_changes_come_with_status_and_time(machine: Machine) -> None:
     async with running(source(machine.port)) as got:
         first = await got.until_value(TEMPERATURE, 20.5)
         assert (first.status, first.flags) == (0, Flag.INITIAL)
@@ -78,7 +79,7 @@ async def test_first_values_are_initial_and_changes_come_with_status_and_time(ma
 
 
 @asynchronous
-async def test_what_the_server_says_of_a_value_is_kept(machine):
+async def test_what_the_server_says_of_a_value_is_kept(machine: Machine) -> None:
     async with running(source(machine.port, [TEMPERATURE])) as got:
         await got.until_value(TEMPERATURE, 20.5)
         await machine.write("Press01.temperature", 21.0, BAD_SENSOR_FAILURE)
@@ -93,7 +94,7 @@ async def test_what_the_server_says_of_a_value_is_kept(machine):
 
 
 @asynchronous
-async def test_every_change_between_two_publishes_arrives_in_order(machine):
+async def test_every_change_between_two_publishes_arrives_in_order(machine: Machine) -> None:
     counter = address("counter")
     await machine.add("counter", ua.Variant(0, ua.VariantType.Int64))
     fast = {"sampling_interval": "1ms", "publishing_interval": "200ms"}
@@ -107,7 +108,9 @@ async def test_every_change_between_two_publishes_arrives_in_order(machine):
 
 @pytest.mark.usefixtures("retries_soon")
 @asynchronous
-async def test_a_node_that_does_not_exist_is_bad_once_and_found_when_it_appears(machine, caplog):
+async def test_a_node_that_does_not_exist_is_bad_once_and_found_when_it_appears(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
     late, foreign = address("late"), "nsu=urn:nowhere;s=x"
     async with running(source(machine.port, [TEMPERATURE, late, foreign])) as got:
         await got.until_value(TEMPERATURE, 20.5)
@@ -126,7 +129,9 @@ async def test_a_node_that_does_not_exist_is_bad_once_and_found_when_it_appears(
 
 
 @asynchronous
-async def test_a_restart_is_a_loss_a_gap_and_initial_values_also_when_the_namespace_has_moved(caplog):
+async def test_a_restart_is_a_loss_a_gap_and_initial_values_also_when_the_namespace_has_moved(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.INFO)
     async with Machine(VALUES) as machine, running(source(machine.port)) as got:
         await got.until_value(TEMPERATURE, 20.5)
@@ -152,7 +157,7 @@ async def test_a_restart_is_a_loss_a_gap_and_initial_values_also_when_the_namesp
 
 @pytest.mark.usefixtures("probes_often")
 @asynchronous
-async def test_a_subscription_lost_on_a_living_session_is_made_anew(machine):
+async def test_a_subscription_lost_on_a_living_session_is_made_anew(machine: Machine) -> None:
     async with running(source(machine.port)) as got:
         await got.until_value(TEMPERATURE, 20.5)
         await machine.drop_subscriptions()
@@ -165,7 +170,7 @@ async def test_a_subscription_lost_on_a_living_session_is_made_anew(machine):
 
 @pytest.mark.usefixtures("probes_often")
 @asynchronous
-async def test_an_idle_link_is_proved_by_keep_alives(machine):
+async def test_an_idle_link_is_proved_by_keep_alives(machine: Machine) -> None:
     async with running(source(machine.port)) as got:
         await got.until_value(TEMPERATURE, 20.5)
         got.mark()
@@ -174,7 +179,7 @@ async def test_an_idle_link_is_proved_by_keep_alives(machine):
 
 @pytest.mark.usefixtures("probes_often")
 @asynchronous
-async def test_a_black_hole_is_noticed_and_left(machine):
+async def test_a_black_hole_is_noticed_and_left(machine: Machine) -> None:
     async with Proxy(machine.port) as proxy, running(source(proxy.port, timeout="500ms")) as got:
         await got.until_value(TEMPERATURE, 20.5)
         proxy.hole()
@@ -189,7 +194,7 @@ async def test_a_black_hole_is_noticed_and_left(machine):
 
 @pytest.mark.usefixtures("probes_often")
 @asynchronous
-async def test_a_slow_network_is_not_a_loss(machine):
+async def test_a_slow_network_is_not_a_loss(machine: Machine) -> None:
     async with Proxy(machine.port) as proxy:
         proxy.delay_s = 0.15
         async with running(source(proxy.port, timeout="2s")) as got:
@@ -201,7 +206,7 @@ async def test_a_slow_network_is_not_a_loss(machine):
 
 
 @asynchronous
-async def test_an_unreachable_server_is_one_line_and_not_one_per_attempt(caplog):
+async def test_an_unreachable_server_is_one_line_and_not_one_per_attempt(caplog: pytest.LogCaptureFixture) -> None:
     port = free_port()
     async with running(source(port)) as got:
         await got.until(lambda r: r.links)
@@ -214,7 +219,7 @@ async def test_an_unreachable_server_is_one_line_and_not_one_per_attempt(caplog)
 
 
 @asynchronous
-async def test_a_stop_leaves_nothing_on_the_server(machine):
+async def test_a_stop_leaves_nothing_on_the_server(machine: Machine) -> None:
     before = machine.subscriptions
     async with running(source(machine.port)) as got:
         await got.until_value(TEMPERATURE, 20.5)
@@ -224,7 +229,7 @@ async def test_a_stop_leaves_nothing_on_the_server(machine):
 
 @pytest.mark.usefixtures("probes_often")
 @asynchronous
-async def test_the_server_is_not_asked_while_the_flow_is_behind(machine):
+async def test_the_server_is_not_asked_while_the_flow_is_behind(machine: Machine) -> None:
     counter = address("parts")
     await machine.add("parts", 0)
     async with running(source(machine.port, [counter])) as got:
@@ -238,7 +243,7 @@ async def test_the_server_is_not_asked_while_the_flow_is_behind(machine):
 
 
 @asynchronous
-async def test_security_is_the_default_and_an_unprotected_server_is_refused(machine):
+async def test_security_is_the_default_and_an_unprotected_server_is_refused(machine: Machine) -> None:
     protected = Source("forming", Config.model_validate({"endpoint": f"opc.tcp://127.0.0.1:{machine.port}"}), ["i=1"])
     async with running(protected) as got:
         await got.until(lambda r: r.links)
@@ -247,7 +252,7 @@ async def test_security_is_the_default_and_an_unprotected_server_is_refused(mach
 
 
 @asynchronous
-async def test_an_encrypted_server_is_read_once_its_certificate_is_trusted(tmp_path):
+async def test_an_encrypted_server_is_read_once_its_certificate_is_trusted(tmp_path: Path) -> None:
     certificate, key = _opcua_security.own_certificate(tmp_path / "server")
     uri = _opcua_security.application_uri(_opcua_security.load(certificate))
     machine = Machine(VALUES)
@@ -272,7 +277,7 @@ async def test_an_encrypted_server_is_read_once_its_certificate_is_trusted(tmp_p
         await machine.stop()
 
 
-def test_the_queue_holds_what_two_publishing_intervals_bring():
+def test_the_queue_holds_what_two_publishing_intervals_bring() -> None:
     def timing(**options: object) -> _opcua_session.Timing:
         return Config.model_validate({"endpoint": "opc.tcp://h:1", **options}).timing
 
@@ -296,7 +301,7 @@ def test_the_queue_holds_what_two_publishing_intervals_bring():
         ({"security": "off"}, "'none', 'sign' or 'sign_and_encrypt'"),
     ],
 )
-def test_options_that_cannot_be_meant_are_refused(options, error):
+def test_options_that_cannot_be_meant_are_refused(options: dict[str, object], error: str) -> None:
     with pytest.raises(ValidationError) as refused:
         Config.model_validate({"endpoint": "opc.tcp://h:1", **options})
     [problem] = refused.value.errors(include_input=False)

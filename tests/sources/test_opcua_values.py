@@ -1,11 +1,12 @@
 import math
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from asyncua import ua
 
-from assets.frame import Flag
+from assets.frame import Flag, Value
 from assets.reading import Reading
 from assets.status import BAD_ENCODING_ERROR, UNCERTAIN_INITIAL_VALUE
 from sources._opcua_values import instant_us, parse_node, reading_of
@@ -14,7 +15,7 @@ NOON = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
 NOON_US = 1795176000123456
 
 
-def read(value, status=0, time=None):
+def read(value: Any, status: int = 0, time: datetime | None = None) -> Reading:
     variant = value if isinstance(value, ua.Variant) else ua.Variant(value)
     return reading_of("a", ua.DataValue(variant, StatusCode=ua.StatusCode(status), SourceTimestamp=time))
 
@@ -43,11 +44,11 @@ def read(value, status=0, time=None):
         (None, None),
     ],
 )
-def test_a_value_of_every_kind_is_plain(value, plain):
+def test_a_value_of_every_kind_is_plain(value: Any, plain: Value) -> None:
     assert read(value) == Reading("a", plain)
 
 
-def test_a_status_is_kept_with_its_information_bits_and_a_bad_value_is_null():
+def test_a_status_is_kept_with_its_information_bits_and_a_bad_value_is_null() -> None:
     assert read(1.5, 0x40920000) == Reading("a", 1.5, UNCERTAIN_INITIAL_VALUE)
     assert read(1.5, 0x80340000) == Reading("a", None, 0x80340000)
     assert read(1.5, 0xC0) == Reading("a", 1.5, 0xC0)
@@ -55,12 +56,12 @@ def test_a_status_is_kept_with_its_information_bits_and_a_bad_value_is_null():
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_a_number_that_is_not_finite_is_null_and_bad(number):
+def test_a_number_that_is_not_finite_is_null_and_bad(number: float) -> None:
     assert read(number) == Reading("a", None, BAD_ENCODING_ERROR)
     assert read([1.0, number]) == Reading("a", [1.0, None], 0, None, Flag.SUBSTITUTED)
 
 
-def test_text_that_is_not_unicode_is_replaced_and_says_so():
+def test_text_that_is_not_unicode_is_replaced_and_says_so() -> None:
     assert read("a\udcffb") == Reading("a", "a�b", 0, None, Flag.SUBSTITUTED)
 
 
@@ -76,12 +77,12 @@ def test_text_that_is_not_unicode_is_replaced_and_says_so():
         (datetime(2099, 1, 1, tzinfo=UTC), 4070908800000000),
     ],
 )
-def test_an_instant_is_exact_and_a_sentinel_is_none(stamp, us):
+def test_an_instant_is_exact_and_a_sentinel_is_none(stamp: datetime | None, us: int | None) -> None:
     assert instant_us(stamp) == us
     assert read(1, time=stamp).source_time == us
 
 
-def test_a_node_is_named_by_the_uri_of_its_namespace():
+def test_a_node_is_named_by_the_uri_of_its_namespace() -> None:
     assert parse_node("nsu=urn:acme:press;s=Press01.Temperature") == ("urn:acme:press", "Press01.Temperature")
     assert parse_node('nsu=http://siemens.com/s7;s="DB1"."a;b=c"') == ("http://siemens.com/s7", '"DB1"."a;b=c"')
     assert parse_node("nsu=urn:a%3Bb%25;i=7") == ("urn:a;b%", 7)
@@ -99,7 +100,7 @@ def test_a_node_is_named_by_the_uri_of_its_namespace():
         ("b=?", 'b= must be base64; it is "?"'),
     ],
 )
-def test_a_refused_node_says_why(text, error):
+def test_a_refused_node_says_why(text: str, error: str) -> None:
     with pytest.raises(ValueError) as refused:
         parse_node(text)
     assert str(refused.value) == error
