@@ -5,31 +5,31 @@ python -m bytewax.run flows.archive
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
-from bytewax.inputs import Source
+from bytewax.inputs import FixedPartitionedSource
 from bytewax.outputs import Sink
 
 from assets.batch import Batch, DerivedBatch, Outgoing, RawBatch
 from flows._site import entry, start
 from operators.dead_letters import dead_letters
-from operators.decode import decode, decode_derived
+from operators.decode import decode_both
+from sources._together import Together
 
 
 def build(
     partitions: int,
-    stream: Source[tuple[str, RawBatch]],
-    state: Source[tuple[str, RawBatch]],
+    stream: FixedPartitionedSource[tuple[str, RawBatch], int],
+    state: FixedPartitionedSource[tuple[str, RawBatch], int],
     observations: Sink[tuple[str, Batch]],
     derived: Sink[tuple[str, DerivedBatch]],
     letters: Sink[tuple[str, list[Outgoing]]],
 ) -> Dataflow:
     """The dataflow between these edges."""
     flow = Dataflow("archive")
-    frames = decode("decode", op.input("asset-stream", flow, stream), partitions)
-    events = decode_derived("decode-derived", op.input("asset-state", flow, state))
-    op.output("observations", frames.oks, observations)
-    op.output("derived", events.oks, derived)
-    refused = op.merge("all-refused", frames.errs, events.errs)
-    op.output("dead-letters", dead_letters("refused", refused, "archive", "decode"), letters)
+    records = op.input("records", flow, Together({"asset-stream": stream, "asset-state": state}))
+    decoded = decode_both("decode", records, partitions)
+    op.output("observations", decoded.frames, observations)
+    op.output("derived", decoded.events, derived)
+    op.output("dead-letters", dead_letters("refused", decoded.errs, "archive", "decode"), letters)
     return flow
 
 

@@ -5,30 +5,30 @@ python -m bytewax.run flows.serve
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
-from bytewax.inputs import Source
+from bytewax.inputs import FixedPartitionedSource
 from bytewax.outputs import Sink
 
 from assets.batch import LiveValue, Outgoing, RawBatch
 from flows._site import entry, start
 from operators.dead_letters import dead_letters
-from operators.decode import decode, decode_derived
+from operators.decode import decode_both
 from operators.live_values import live_values
+from sources._together import Together
 
 
 def build(
     partitions: int,
-    stream: Source[tuple[str, RawBatch]],
-    state: Source[tuple[str, RawBatch]],
+    stream: FixedPartitionedSource[tuple[str, RawBatch], int],
+    state: FixedPartitionedSource[tuple[str, RawBatch], int],
     live: Sink[tuple[str, list[LiveValue]]],
     letters: Sink[tuple[str, list[Outgoing]]],
 ) -> Dataflow:
     """The dataflow between these edges."""
     flow = Dataflow("serve")
-    frames = decode("decode", op.input("asset-stream", flow, stream), partitions)
-    events = decode_derived("decode-derived", op.input("asset-state", flow, state))
-    op.output("live", live_values("values", frames.oks, events.oks), live)
-    refused = op.merge("all-refused", frames.errs, events.errs)
-    op.output("dead-letters", dead_letters("refused", refused, "serve", "decode"), letters)
+    records = op.input("records", flow, Together({"asset-stream": stream, "asset-state": state}))
+    decoded = decode_both("decode", records, partitions)
+    op.output("live", live_values("values", decoded.frames, decoded.events), live)
+    op.output("dead-letters", dead_letters("refused", decoded.errs, "serve", "decode"), letters)
     return flow
 
 

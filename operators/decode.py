@@ -11,7 +11,7 @@ from bytewax.operators import KeyedStream
 
 from assets.batch import Batch, DerivedBatch, RawBatch, Rejected
 from assets.frame import ContractError, DerivedEvent, Frame, Tick, decode_event, decode_frame, decode_tick
-from assets.stream import partition_of
+from assets.stream import ASSET_STREAM, partition_of
 
 MOST_BYTES: Final = 1 << 20
 """A record above this size is no frame of a gateway (they split at 256 KiB)."""
@@ -31,6 +31,15 @@ class Events:
     """Decoded batches of `asset-state.gN`, and what could not be decoded."""
 
     oks: KeyedStream[DerivedBatch]
+    errs: KeyedStream[list[Rejected]]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Decoded batches of both topics, and what could not be decoded of either."""
+
+    frames: KeyedStream[Batch]
+    events: KeyedStream[DerivedBatch]
     errs: KeyedStream[list[Rejected]]
 
 
@@ -130,3 +139,12 @@ def decode_derived(
 ) -> Events:
     """Decode `asset-state.gN`."""
     return Events(*_split(up, decode_events))
+
+
+@operator
+def decode_both(step_id: str, up: KeyedStream[RawBatch], partitions: int) -> Decoded:
+    """Decode `asset-stream` and `asset-state.gN`, which arrive by one input."""
+    topics = op.branch("topics", up, lambda keyed: keyed[1].topic == ASSET_STREAM)
+    frames = decode("frames", topics.trues, partitions)
+    events = decode_derived("events", topics.falses)
+    return Decoded(frames.oks, events.oks, op.merge("errs", frames.errs, events.errs))

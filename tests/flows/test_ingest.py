@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,12 +49,12 @@ class Plant:
         self.log = folder / "ingest.log"
         plant = str(field.plant(folder / "plant"))
         named = {"PENSTOCK_DATA": str(folder), "PENSTOCK_PLANT": plant, "PENSTOCK_GATEWAY": gateway}
-        self._environment = {"KAFKA_BOOTSTRAP": stack.kafka_bootstrap, **named, **more}
+        self.environment = {"KAFKA_BOOTSTRAP": stack.kafka_bootstrap, **named, **more}
         self._recovery = folder / "recovery"
 
     def start(self) -> Flow:
         """Ingest, running and connected to its devices."""
-        return Flow("ingest", self._environment, self.log, self._recovery).start()
+        return Flow("ingest", self.environment, self.log, self._recovery).start()
 
     def records(self) -> list[tuple[int, int, Frame | Tick]]:
         """What this gateway has written."""
@@ -204,3 +205,110 @@ def test_a_kill_at_any_moment_loses_nothing_unsaid_and_repeats_nothing_unflagged
         for asset in (*PRESSES, "meter-01"):
             own = [s for s in gaps(seen, "the gateway was not running") if (s.frame.run, s.frame.asset) == (run, asset)]
             assert len(own) == 1, (run, asset, own)
+
+
+class Outage:
+    """The broker is away, frozen or killed, until `end`."""
+
+    def __init__(self, plant: Plant, how: str) -> None:
+        self._broker, self._how = plant.broker, how
+        if how == "frozen":
+            self._broker.signal(signal.SIGSTOP)
+        else:
+            self._broker.kill()
+
+    def end(self) -> None:
+        if self._how == "frozen":
+            self._broker.signal(signal.SIGCONT)
+        else:
+            self._broker.start()
+        until(self._broker.ready, PATIENCE_S, "the broker")
+
+
+def finish(plant: Plant, flow: Flow, written: list[Written]) -> None:
+    plant.told(flow, [w for w in written if w.item == "parts"][-1])
+    assert flow.stop(20) == 0, flow.last_lines()
+
+
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+def test_ingest_goes_on_reading_while_the_broker_is_away(plant: Plant, how: str) -> None:
+    flow = plant.start()
+    plant.reading(flow)
+    connected = len(plant.field.written)
+    outage = Outage(plant, how)
+    plant.changes(OUTAGE_CHANGES, flow)
+    outage.end()
+    plant.changes(50, flow)
+    written = plant.field.rest()[connected:]
+    finish(plant, flow, written)
+    seen = judge(plant, written)
+    assert gaps(seen, "the gateway was not running") == []
+    missing = {w[:3] for w in written} - {(s.frame.asset, s.observation.item, s.observation.value) for s in seen}
+    assert missing == set()
+    log = flow.last_lines(1000)
+    assert log.count("is unreachable") == log.count("answers again") <= 1, log
+
+
+def test_a_kill_during_an_outage_loses_nothing_that_was_read(plant: Plant) -> None:
+    flow = plant.start()
+    plant.reading(flow)
+    connected = len(plant.field.written)
+    outage = Outage(plant, "killed")
+    plant.changes(OUTAGE_CHANGES // 2, flow)
+    read = len(plant.field.written)
+    plant.changes(40, flow)  # a publishing interval and more: what was written before has been read
+    flow.kill()
+    outage.end()
+    flow = plant.start()
+    plant.reading(flow)
+    written = plant.field.rest()
+    finish(plant, flow, written)
+    seen = judge(plant, written[connected:])
+    stands = {(s.frame.asset, s.observation.item, s.observation.value) for s in seen}
+    assert {w[:3] for w in written[connected:read]} - stands == set()
+    assert len({s.frame.run for s in seen}) == 2
+
+
+def test_a_stop_during_an_outage_is_quick_and_loses_nothing(plant: Plant) -> None:
+    flow = plant.start()
+    plant.reading(flow)
+    connected = len(plant.field.written)
+    outage = Outage(plant, "frozen")
+    plant.changes(OUTAGE_CHANGES // 4, flow)
+    written = list(plant.field.rest())
+    plant.field.go_on()
+    plant.changes(100, flow)
+    flow.signal(signal.SIGTERM)
+    assert flow.wait(10) == 0, flow.last_lines()
+    assert "wait in spool" in flow.last_lines()
+    outage.end()
+    flow = plant.start()
+    plant.reading(flow)
+    finish(plant, flow, plant.field.rest())
+    stands = {(s.frame.asset, s.observation.item, s.observation.value) for s in judge(plant, written[connected:])}
+    assert {w[:3] for w in written[connected:]} - stands == set()
+
+
+def test_what_a_full_spool_cannot_take_is_counted_and_told_as_a_gap(plant: Plant) -> None:
+    plant.environment["PENSTOCK_SPOOL_BYTES"] = str(1 << 18)
+    flow = plant.start()
+    plant.reading(flow)
+    connected = len(plant.field.written)
+    outage = Outage(plant, "killed")
+    until(lambda: "is full" in flow.last_lines() or flow.poll() is not None, PATIENCE_S, "the spool to be full")
+    plant.changes(50, flow)
+    outage.end()
+    until(lambda: "has room again" in flow.last_lines() or flow.poll() is not None, PATIENCE_S, "room")
+    plant.changes(50, flow)
+    written = plant.field.rest()[connected:]
+    finish(plant, flow, written)
+    seen = judge(plant, written)
+    lost = gaps(seen, "the spool was full")
+    assert {s.frame.asset for s in lost} == {*PRESSES, "meter-01"}
+    stands = {(s.frame.asset, s.observation.item, s.observation.value) for s in seen}
+    missing = [w for w in written if w[:3] not in stands]
+    for press in PRESSES:
+        told = sum(gap(s)["lost"] for s in lost if s.frame.asset == press)
+        assert told == sum(w.asset == press for w in missing)
+    ticks = [r for _, _, r in plant.records() if isinstance(r, Tick) and "forming" in r.sources]
+    assert max(t.sources["forming"].lost for t in ticks) == len(missing)

@@ -122,8 +122,8 @@ def kill_after(bench: Bench, more_events: int) -> None:
     begin = sum(bench.ends(state_topic(1)).values())
     flow = bench.flow("derive", recovery=True).start()
     bench.write(20)
-    written = lambda: sum(bench.ends(state_topic(1)).values()) - begin  # noqa: E731
-    until(lambda: written() >= more_events or flow.poll() is not None, 30, "derive to write")
+    end = begin + more_events
+    until(lambda: sum(bench.ends(state_topic(1)).values()) >= end or flow.poll() is not None, 30, "derive to write")
     assert flow.running, flow.last_lines()
     flow.kill()
 
