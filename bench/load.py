@@ -1,4 +1,4 @@
-"""A bounded load on `asset-stream`: frames of many assets, deterministic, with the rules that derive state from them."""
+"""A bounded load on `asset-stream`: frames of many assets, deterministic, with the rules that derive state."""
 
 import random
 from collections.abc import Iterator

@@ -146,7 +146,7 @@ def flow_command(target: str, recovery: Path | None = None, *more: str) -> list[
         recovery.mkdir(parents=True, exist_ok=True)
         from bytewax.recovery import init_db_dir  # in this process: a new one costs a quarter of a second per flow
 
-        init_db_dir(recovery, 1)  # type: ignore[no-untyped-call]
+        init_db_dir(recovery, 1)
     return [*command, "-r", str(recovery), "-s", "1", "-b", "0"]
 
 

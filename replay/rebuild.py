@@ -156,7 +156,7 @@ _FLOWS: Final[dict[View, Callable[[Site, int, int, dict[str, Ranges], Meter], Da
 
 def _run(flow: Dataflow) -> None:
     try:
-        cli_main(flow, epoch_interval=EPOCH)  # type: ignore[no-untyped-call]
+        cli_main(flow, epoch_interval=EPOCH)
     except Exception as error:
         cause = _first_cause(error)
         raise FlowFailed(f'flow "{flow.flow_id}" failed: {str(cause) or type(cause).__name__}') from error

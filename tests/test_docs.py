@@ -321,7 +321,7 @@ def test_the_example_flow_runs_on_a_real_broker(kafka: str, unique: Callable[[st
     _write(connection, stream, partition, stop)
     for _ in range(2):  # the second run derives the same again and finds it written
         source = StreamSource(connection, stream, stop, bounds=watermarks(connection, stream))
-        run_main(overheat.build(2, source, StreamSink(connection, out, stop, resume="prefix")))  # type: ignore[no-untyped-call]
+        run_main(overheat.build(2, source, StreamSink(connection, out, stop, resume="prefix")))
     found = [
         decode_event(value)
         for batch in read_range(connection, out, watermarks(connection, out))

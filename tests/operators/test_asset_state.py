@@ -52,7 +52,8 @@ def test_a_timer_fires_before_the_event_that_is_later() -> None:
 
 
 def test_a_timer_that_was_moved_fires_once() -> None:
-    records = [frame(1, ("_availability", "AVAILABLE")), *(frame(n, ("power", n)) for n in (1, 2, 3)), tick(60, "s")]
+    frames = [frame(1, ("_availability", "AVAILABLE")), *(frame(n, ("power", n)) for n in (1, 2, 3))]
+    records: list[Frame | Tick] = [*frames, tick(60, "s")]
     assert said(run(Watchdog, records), "quiet") == [(True, 8)]
 
 

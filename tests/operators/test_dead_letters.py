@@ -8,7 +8,7 @@ from assets.batch import Outgoing, Rejected
 from operators.dead_letters import dead_letter, dead_letters
 
 
-def test_a_dead_letter_keeps_the_bytes_and_says_why_and_whence():
+def test_a_dead_letter_keeps_the_bytes_and_says_why_and_whence() -> None:
     rejected = Rejected(b"\xff", "not_json", "detail \udcff", "asset-stream/3/7", 3, b"press-01")
     assert dead_letter(rejected, "derive", "decode") == Outgoing(
         partition=3,
@@ -25,7 +25,7 @@ def test_a_dead_letter_keeps_the_bytes_and_says_why_and_whence():
     )
 
 
-def test_rejected_records_keep_their_partition_and_order():
+def test_rejected_records_keep_their_partition_and_order() -> None:
     rejected = [Rejected(b"x", "not_json", "", f"asset-stream/1/{offset}", 1) for offset in (4, 9)]
     out: list[tuple[str, list[Outgoing]]] = []
     df = Dataflow("test")

@@ -202,6 +202,6 @@ def test_the_step_merges_both_streams_by_partition() -> None:
     derived = op.input("derived", flow, TestingSource([("0003", events(0, event(1, True)))]))
     out: list[tuple[str, list[LiveValue]]] = []
     op.output("out", live_values("live", records, derived), TestingSink(out))
-    run_main(flow)  # type: ignore[no-untyped-call]
+    run_main(flow)
     assert {key for key, _ in out} == {"0003"}
     assert len(newest([value for _, values in out for value in values])) == 3

@@ -250,7 +250,7 @@ def test_devices_become_records_inside_the_engine() -> None:
     ]
     out: list[tuple[str, list[Outgoing]]] = []
     letters: list[tuple[str, list[Rejected]]] = []
-    run_main(ingest(batches, out, letters))  # type: ignore[no-untyped-call]
+    run_main(ingest(batches, out, letters))
 
     press = [frame for frame in frames(out) if frame.asset == "press-01"]
     assert [(frame.seq, [(o.item, o.value) for o in frame.observations if o.item != "_model"]) for frame in press] == [
@@ -270,13 +270,13 @@ def test_devices_become_records_inside_the_engine() -> None:
 
 @pytest.mark.parametrize("interval", [0, 10])
 def test_a_restart_is_a_new_run_that_keeps_nothing(interval: int, tmp_path: Any) -> None:
-    init_db_dir(tmp_path, 1)  # type: ignore[no-untyped-call]
+    init_db_dir(tmp_path, 1)
     batches: list[Any] = [("forming", [one(80, 1)]), TestingSource.EOF(), ("forming", [one(80, 2)])]
     out: list[tuple[str, list[Outgoing]]] = []
     for _ in range(2):
         flow = ingest(batches, out, [])
-        store = RecoveryConfig(str(tmp_path))  # type: ignore[no-untyped-call]
-        run_main(flow, epoch_interval=timedelta(seconds=interval), recovery_config=store)  # type: ignore[no-untyped-call]
+        store = RecoveryConfig(str(tmp_path))
+        run_main(flow, epoch_interval=timedelta(seconds=interval), recovery_config=store)
     assert [(frame.seq, frame.received - RUN, len(frame.observations)) for frame in frames(out)] == [
         (1, 1, 2),
         (1, 2, 2),
@@ -290,7 +290,7 @@ def test_two_workers_write_the_same_records_only_slower() -> None:
         for batch in (("forming", [one(n, n), Mark(RUN + n, True, n)]), ("packing", [one(-n, n)]))
     ]
     out: list[tuple[str, list[Outgoing]]] = []
-    cluster_main(ingest(batches, out, []), [], 0, worker_count_per_proc=2)  # type: ignore[no-untyped-call]
+    cluster_main(ingest(batches, out, []), [], 0, worker_count_per_proc=2)
     for asset, sign in (("press-01", 1), ("packer-01", -1)):
         mine = [frame for frame in frames(out) if frame.asset == asset]
         assert [frame.seq for frame in mine] == list(range(1, len(mine) + 1))

@@ -89,9 +89,9 @@ def main(root: Path, recovery: Path) -> None:
     op.output("out", batches, ObservationSink(root, "asset-stream", stop, roll_rows=ROLL_ROWS))
     if not recovery.exists():
         recovery.mkdir(parents=True)
-        init_db_dir(recovery, 1)  # type: ignore[no-untyped-call]
-    config = RecoveryConfig(recovery)  # type: ignore[no-untyped-call]
-    run_main(flow, epoch_interval=timedelta(milliseconds=100), recovery_config=config)  # type: ignore[no-untyped-call]
+        init_db_dir(recovery, 1)
+    config = RecoveryConfig(recovery)
+    run_main(flow, epoch_interval=timedelta(milliseconds=100), recovery_config=config)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def run(source: StreamSource) -> list[tuple[str, RawBatch]]:
     out: list[tuple[str, RawBatch]] = []
     df = Dataflow("test")
     op.output("out", op.input("in", df, source), TestingSink(out))
-    run_main(df)  # type: ignore[no-untyped-call]
+    run_main(df)
     return out
 
 
