@@ -64,7 +64,14 @@ class Outbox:
 
     @property
     def full(self) -> bool:
-        """Whether the bound of the spool is reached: what comes now should be dropped, and counted."""
+        """Whether the bound of the spool is reached: what comes now should be dropped, and counted.
+
+        Nobody writes as long as it is, so those who ask make it empty.
+        """
+        if not self._spool.full:
+            return False
+        with self._lock:
+            self._pump()
         return self._spool.full
 
     @property

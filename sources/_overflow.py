@@ -16,24 +16,33 @@ class Overflow:
         self._lost: dict[str, int] = {}
         self._span: tuple[int, int] | None = None
         self._link: Link | None = None
+        self._passed_at: int | None = None
         self._all = self._unknown = False
         self._total = 0
 
     def take(self, messages: list[Message]) -> list[Message]:
         """What may go on of these messages, after what has to be said of those before."""
         if self._full():
-            return [m for m in messages if not self._drop(m)]
-        out: list[Message] = [*self._told(), *messages] if self._span or self._link else messages
+            return [passed for message in messages for passed in self._while_full(message)]
+        out: list[Message] = [*self._told(), *messages] if self._span else messages
         if self._total:
             for message in out:
                 if isinstance(message, Mark):
                     message.lost += self._total
+        for message in reversed(messages):
+            if isinstance(message, Readings):
+                self._passed_at = message.received
+                break
         return out
 
-    def _drop(self, message: Message) -> bool:
+    def _while_full(self, message: Message) -> list[Message]:
         if isinstance(message, Mark):
             message.lost += self._total
-            return not message.last
+            return [*self._told(), message] if message.last else []
+        self._drop(message)
+        return []
+
+    def _drop(self, message: Link | Gap | Readings) -> None:
         if isinstance(message, Link):
             self._link = message
             self._missed(message.at, message.at)
@@ -45,7 +54,6 @@ class Overflow:
         else:
             self._missed(message.received, message.received)
             self._count(message)
-        return True
 
     def _count(self, readings: Readings) -> None:
         self._total += len(readings.readings)
@@ -53,7 +61,8 @@ class Overflow:
             self._lost[reading.address] = self._lost.get(reading.address, 0) + 1
 
     def _missed(self, start: int, end: int) -> None:
-        first, last = self._span or (start, end)
+        """A value is older than the message it comes in, so a gap begins where the last message went on."""
+        first, last = self._span or (self._passed_at or start, end)
         self._span = min(first, start), max(last, end)
 
     def _told(self) -> list[Message]:

@@ -72,6 +72,7 @@ class Field:
         self._work.cancel()
         self._run(self.machine.stop())
         self._run(self.device.stop())
+        self._run(_end_the_rest())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
@@ -113,3 +114,11 @@ class Field:
         now_us = int(now.timestamp()) * 1_000_000 + now.microsecond
         await self.machine.write(f"Press{asset[-2:]}.{item}", value, time=now.replace(tzinfo=None))
         self.written.append(Written(asset, item, value, now_us))
+
+
+async def _end_the_rest() -> None:
+    """The server leaves tasks of its sessions behind."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)

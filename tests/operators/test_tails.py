@@ -1,0 +1,75 @@
+"""What earlier runs left on the stream, found again."""
+
+from assets.batch import Outgoing, RawBatch
+from assets.frame import Flag, Frame, Tick, encode_frame, encode_tick
+from operators._tails import Tails
+from tests.streams import S, frame, tick
+
+
+def raw(*records: Frame | Tick | bytes, partition: int = 3) -> RawBatch:
+    keys: list[bytes | None] = [r.asset.encode() if isinstance(r, Frame) else None for r in records]
+    values: list[bytes | None] = [_encoded(r) for r in records]
+    offsets = list(range(len(records)))
+    return RawBatch("asset-stream", partition, 0, len(records), offsets, keys, values)
+
+
+def _encoded(record: Frame | Tick | bytes) -> bytes:
+    if isinstance(record, bytes):
+        return record
+    return encode_frame(record) if isinstance(record, Frame) else encode_tick(record)
+
+
+def numbered(record: Frame, seq: int) -> Frame:
+    record.seq = seq
+    return record
+
+
+def test_the_last_value_of_an_item_is_known_with_the_instant_it_was_received() -> None:
+    tails = Tails("gw-1")
+    tails.read(raw(frame(1, ("x", 1), ("y", 5, 0, 0.5)), frame(2, ("x", 2)), frame(3, ("_gap", {}))))
+    assert {key: (o.value, o.time, o.source_time) for key, o in tails.last.items()} == {
+        ("press-01", "x"): (2, 2 * S, None),
+        ("press-01", "y"): (5, S, S // 2),
+    }
+
+
+def test_a_key_frame_tells_what_is_not_known_and_moves_nothing() -> None:
+    tails = Tails("gw-1")
+    repeated = [("x", 1, 0, None, int(Flag.KEYFRAME)), ("y", 2, 0, None, int(Flag.KEYFRAME))]
+    tails.read(raw(frame(1, ("x", 1)), frame(9, *repeated)))
+    assert {key[1]: o.time for key, o in tails.last.items()} == {"x": S, "y": 9 * S}
+
+
+def test_the_last_mark_is_that_of_the_newest_run_whatever_its_clock_says() -> None:
+    tails = Tails("gw-1")
+    tails.read(raw(tick(50, "s", "m", run=1), tick(40, "s", run=2)))
+    tails.read(raw(tick(45, "s", run=1), partition=4))
+    assert (tails.mark("s"), tails.mark("m"), tails.mark("other")) == (40 * S, 50 * S, None)
+    assert tails.run == 2
+
+
+def test_other_gateways_and_poison_are_passed_over() -> None:
+    tails = Tails("gw-1")
+    other = frame(2, ("x", "gw-1"), gateway="gw-2", run=7)
+    tails.read(raw(frame(1, ("x", 1)), other, b'{"gateway":"gw-1"', b'"gw-1"'))
+    assert [o.value for o in tails.last.values()] == [1]
+    assert tails.run == 1
+
+
+def test_what_stands_in_the_topic_is_told_from_what_does_not_by_run_and_number() -> None:
+    tails = Tails("gw-1")
+    tails.read(raw(*(numbered(frame(n, ("x", n)), n) for n in (1, 2)), tick(2, "s")))
+    left = raw(*(numbered(frame(n, ("x", n)), n) for n in (1, 2, 3)), tick(2, "s"), frame(1, ("x", 1), run=2))
+    records = [Outgoing(3, k, v) for k, v in zip(left.keys, left.values, strict=True)]
+    assert tails.missing(3, records) == [records[2], records[4]]
+    assert tails.missing(4, records[3:4]) == records[3:4]  # a tick is numbered by partition
+
+
+def test_what_will_be_sent_is_followed_as_if_it_stood_there_and_still_is_missing() -> None:
+    tails = Tails("gw-1")
+    left = raw(numbered(frame(5, ("x", 5), run=3), 1), tick(6, "s", run=3))
+    records = [Outgoing(3, k, v) for k, v in zip(left.keys, left.values, strict=True)]
+    tails.follow(records)
+    assert tails.last["press-01", "x"].value == 5
+    assert (tails.run, tails.mark("s")) == (3, 6 * S)
+    assert tails.missing(3, records) == records

@@ -1,0 +1,144 @@
+"""The outbox on a real broker: order, restarts without repetition, dead letters, a full disk."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from assets.batch import Outgoing
+from assets.condition import Refused
+from assets.connection import KafkaConnection
+from sinks._kafka import shared_producer
+from sinks._outbox import Outbox
+from sinks._spool import Spool
+from sinks._spooled import missing_by_id
+from sinks._wait import Interrupted
+from sinks.kafka import TopicSpec, ensure_topics
+from sources._partition import Stop
+from sources.kafka import read_range, watermarks
+
+pytestmark = pytest.mark.slow
+
+MOST = 1 << 22
+AWAY = KafkaConnection(bootstrap="127.0.0.1:1")
+
+
+def letter(name: str) -> Outgoing:
+    return Outgoing(0, b"key", name.encode(), name, [("flow", b"ingest")])
+
+
+@pytest.fixture
+def connection(kafka: str) -> KafkaConnection:
+    return KafkaConnection(bootstrap=kafka)
+
+
+@pytest.fixture
+def topic(connection: KafkaConnection, unique: Callable[[str], str]) -> str:
+    name = unique("letters")
+    ensure_topics(connection, [TopicSpec(name=name, partitions=1)])
+    return name
+
+
+def stands(connection: KafkaConnection, topic: str) -> list[str]:
+    batches = read_range(connection, topic, watermarks(connection, topic))
+    return [value.decode() for batch in batches for value in batch.values if value is not None]
+
+
+def opened(
+    folder: Path, connection: KafkaConnection, topic: str = "", stop: Stop | None = None
+) -> tuple[Outbox, Spool]:
+    spool = Spool(folder, MOST)
+    missing = {topic: missing_by_id(spool, connection, topic, Stop())} if topic else {}
+    return Outbox(spool, shared_producer(connection), stop or Stop(), missing), spool
+
+
+def stopped() -> Stop:
+    stop = Stop()
+    stop.request()
+    return stop
+
+
+def test_what_an_outage_kept_back_is_sent_first_by_the_next_process(
+    connection: KafkaConnection, topic: str, tmp_path: Path
+) -> None:
+    outbox, spool = opened(tmp_path, AWAY, stop=stopped())
+    outbox.write(topic, 0, [letter(f"a{n}") for n in range(2_500)])
+    outbox.snapshot()
+    assert outbox.waiting
+    spool.close()
+    outbox, spool = opened(tmp_path, connection, topic, stopped())
+    outbox.write(topic, 0, [letter("b")])
+    outbox.snapshot()
+    assert not outbox.waiting
+    assert stands(connection, topic) == [*(f"a{n}" for n in range(2_500)), "b"]
+
+
+def test_what_kafka_has_without_having_been_heard_is_not_sent_again(
+    connection: KafkaConnection, topic: str, tmp_path: Path
+) -> None:
+    outbox, spool = opened(tmp_path, connection, topic, stopped())
+    outbox.write(topic, 0, [letter("a"), letter("b")])
+    outbox.snapshot()
+    (tmp_path / "checkpoint.json").unlink()
+    spool.close()
+    outbox, spool = opened(tmp_path, connection, topic, stopped())
+    outbox.write(topic, 0, [letter("c")])
+    outbox.snapshot()
+    spool.close()
+    assert stands(connection, topic) == ["a", "b", "c"]
+
+
+def test_a_record_that_kafka_refuses_stays_in_the_spool_and_is_named(
+    connection: KafkaConnection, topic: str, tmp_path: Path
+) -> None:
+    outbox, _ = opened(tmp_path, connection, topic, stopped())
+    outbox.write(topic, 0, [Outgoing(0, None, os.urandom(2 << 20))])
+    with pytest.raises(Refused, match=r"it stays in the spool: change the limits of the topic and start again"):
+        outbox.snapshot()
+
+
+class FullDisk:
+    """A disk that takes nothing while `full`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full = True
+        self._write = os.pwrite
+        monkeypatch.setattr(os, "pwrite", self._pwrite)
+
+    def _pwrite(self, handle: int, data: bytes, at: int) -> int:
+        if self.full:
+            self._write(handle, data[: len(data) // 2], at)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self._write(handle, data, at)
+
+
+def test_with_a_full_disk_records_go_to_kafka_directly_and_nothing_is_lost(
+    connection: KafkaConnection, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    disk = FullDisk(monkeypatch)
+    outbox, spool = opened(tmp_path, connection, topic, stopped())
+    outbox.write(topic, 0, [letter("a")])
+    outbox.write(topic, 0, [letter("b")])
+    disk.full = False
+    outbox.write(topic, 0, [letter("c")])
+    outbox.snapshot()
+    assert stands(connection, topic) == ["a", "b", "c"]
+    assert caplog.messages == [
+        f'could not write spool "{tmp_path}": the disk is full; ingest now waits for Kafka',
+        f'spool "{tmp_path}": there is space on the disk again',
+    ]
+    spool.close()
+
+
+def test_with_a_full_disk_and_kafka_away_a_stop_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unique: Callable[[str], str]
+) -> None:
+    monkeypatch.setattr("sinks._wait.GRACE_S", 0.2)
+    monkeypatch.setattr("sinks._outbox.BLOCK_RECORDS", 300_000)
+    FullDisk(monkeypatch)
+    outbox, _ = opened(tmp_path, KafkaConnection(bootstrap="127.0.0.1:2"), stop=stopped())
+    with pytest.raises(Interrupted, match="the disk is full before the stop"):
+        outbox.write(unique("away"), 0, [letter("x")] * 300_000)
