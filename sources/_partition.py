@@ -64,7 +64,16 @@ class Stop:
     @property
     def complete(self) -> bool:
         """Whether all partitions of the calling worker have had a snapshot after their last item."""
-        return all(part.parked for part in self._parts.get(threading.get_ident(), []))
+        return all(part.parked for part in self._own)
+
+    def settle(self) -> None:
+        """Tell all partitions of the calling worker that their last epoch is closed: the first one to end ends it."""
+        for part in self._own:
+            part.settle()
+
+    @property
+    def _own(self) -> "list[Partition[Any, Any]]":
+        return self._parts.get(threading.get_ident(), [])
 
 
 class Partition(StatefulSourcePartition[X, S], Generic[X, S]):
@@ -91,11 +100,15 @@ class Partition(StatefulSourcePartition[X, S], Generic[X, S]):
         """After a stop was asked for: whether everything taken in has been handed on."""
         return True
 
+    def settle(self) -> None:
+        """The epoch of the last snapshot is closed: a place to note progress; may come more than once."""
+
     def next_batch(self) -> list[X]:
         if self.stop.requested and self.drained():
             if not self._quiet:
                 self._quiet, self._quiet_since = True, monotonic()
             if self.parked and self.stop.complete:
+                self.stop.settle()
                 # an aborted worker would leave those beside it waiting for its part of their epoch
                 raise AbortExecution if self.stop.workers == 1 else StopIteration
             if not self.parked and monotonic() - self._quiet_since > STOP_PATIENCE_S:

@@ -100,10 +100,13 @@ class _StreamPartition(Partition[tuple[str, RawBatch], int]):
         self._ended = False
 
     def next_batch(self) -> list[tuple[str, RawBatch]]:
-        if self._snapshot is not None:  # being asked again means that the epoch of the snapshot is closed
+        self.settle()  # being asked again means that the epoch of the snapshot is closed
+        return super().next_batch()
+
+    def settle(self) -> None:
+        if self._snapshot is not None:
             self._feed.note(self._partition, self._snapshot)
             self._snapshot = None
-        return super().next_batch()
 
     def read(self) -> list[tuple[str, RawBatch]]:
         if self._ended:
