@@ -21,6 +21,7 @@ from rich.table import Table
 from assets.connection import KafkaConnection
 from bench.load import Load, write
 from bench.startup import flow_starts
+from bench.views import site_of, view_figures
 from deploy.stack import Stack
 from sinks.kafka import TopicSpec, ensure_topics
 
@@ -30,29 +31,37 @@ Figures = dict[str, Any]
 
 
 def run(rounds: int, scale: float, say: Callable[[str], None]) -> Figures:
-    """All measurements on a stack of its own."""
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, Stack(Path(folder)) as stack:
-        loads = [Load(load.assets, int(load.frames * scale), load.observations) for load in LOADS]
-        return {
-            "derive": [_compare(load, stack.kafka_bootstrap, Path(folder), rounds, say) for load in loads],
-            "start": flow_starts(Path(folder) / "start", stack.environment, say),
-        }
+    """All measurements, each part on a stack of its own."""
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+        home = Path(folder)
+        with Stack(home / "derive") as stack:
+            loads = [Load(load.assets, int(load.frames * scale), load.observations) for load in LOADS]
+            derive = [_compare(load, stack.kafka_bootstrap, home, rounds, say) for load in loads]
+        with Stack(home / "views") as stack:
+            environment = {**stack.environment, "PENSTOCK_DATA": str(home / "views-data")}
+            views = view_figures(site_of(environment, home / "views-data"), environment, scale, say)
+        with Stack(home / "start") as stack:
+            start = flow_starts(home / "start-data", stack.environment, say)
+    return {"derive": derive, "views": views, "start": start}
 
 
 def _compare(load: Load, bootstrap: str, folder: Path, rounds: int, say: Callable[[str], None]) -> Figures:
-    """One load: the bare loops and ours, in turn."""
+    """One load: the bare loops, the idiomatic flow (once: it is slow) and ours, in turn."""
     topic = _topic(bootstrap, f"load-{uuid.uuid4().hex[:8]}")
     say(f"writing {load.frames:,} frames: {load.name}")
     records = write(load, bootstrap, topic, PARTITIONS)
-    runs: dict[str, list[Figures]] = {"decode": [], "state": [], "derive": []}
+    runs: dict[str, list[Figures]] = {"decode": [], "state": [], "idiomatic": [], "derive": []}
     for n in range(rounds):
         say(f"round {n + 1} of {rounds}: {load.name}")
-        for kind in ("decode", "state"):
-            runs[kind].append(
-                _child(bootstrap, "bench.raw", topic, _topic(bootstrap, f"{topic}-{kind}-{n}"), str(records), kind)
-            )
-        out, recovery = _topic(bootstrap, f"{topic}-derive-{n}"), folder / f"recovery-{topic}-{n}"
-        runs["derive"].append(_child(bootstrap, "bench.derive_once", topic, out, str(recovery)))
+        for kind in runs if n == 0 else ("decode", "state", "derive"):
+            out, recovery = _topic(bootstrap, f"{topic}-{kind}-{n}"), str(folder / f"recovery-{topic}-{kind}-{n}")
+            command = {
+                "decode": ("bench.raw", topic, out, str(records), "decode"),
+                "state": ("bench.raw", topic, out, str(records), "state"),
+                "idiomatic": ("bench.idiomatic", topic, out, recovery),
+                "derive": ("bench.derive_once", topic, out, recovery),
+            }[kind]
+            runs[kind].append(_child(bootstrap, *command))
     return {**asdict(load), "records": records, **_medians(runs, records)}
 
 
@@ -64,6 +73,7 @@ def _medians(runs: dict[str, list[Figures]], records: int) -> Figures:
         "cpu_us_per_record": {kind: round(each, 2) for kind, each in cpu.items()},
         "ratio_to_raw_decode": round(rates["derive"] / rates["decode"], 3),
         "ratio_to_raw_state": round(rates["derive"] / rates["state"], 3),
+        "ratio_to_idiomatic": round(rates["derive"] / rates["idiomatic"], 3),
         "runs": runs,
     }
 
@@ -92,32 +102,57 @@ def _child(bootstrap: str, module: str, *arguments: str) -> Figures:
 
 def show(figures: Figures, console: Console) -> None:
     """Print the figures as tables."""
-    table = Table(title="derive against a bare loop (medians)")
-    for column in (
+    console.print(_derive_table(figures["derive"]))
+    console.print(_views_table(figures))
+    restart, snapshot = figures["views"]["restart"], figures["views"]["snapshot"]
+    console.print(f"derive, killed and started again: next event after {restart['next_output_s']} s")
+    console.print(
+        f"snapshot of {snapshot['assets']:,} assets in one partition: {snapshot['stall_s']} s, {snapshot['mb']} MB; "
+        f"loaded in {snapshot['load_s']} s"
+    )
+
+
+def _derive_table(loads: list[Figures]) -> Table:
+    table = Table(title="derive against a bare loop and the idiomatic flow (records/s, medians)")
+    columns = (
         "load",
-        "raw decode/s",
-        "raw state/s",
-        "derive/s",
-        "of decode",
-        "of state",
-        "us CPU raw",
-        "us CPU ours",
-    ):
-        table.add_column(column, justify="left" if column == "load" else "right")
-    for each in figures["derive"]:
+        "raw decode",
+        "raw state",
+        "idiomatic",
+        "derive",
+        "/decode",
+        "/state",
+        "/idiom.",
+        "us raw",
+        "us ours",
+    )
+    for column in columns:
+        table.add_column(column, justify="left" if column == "load" else "right", no_wrap=True)
+    for each in loads:
         rate, cpu = each["records_per_s"], each["cpu_us_per_record"]
         table.add_row(
             Load(each["assets"], each["frames"], each["observations"]).name,
-            *(f"{rate[kind]:,}" for kind in ("decode", "state", "derive")),
-            f"{each['ratio_to_raw_decode']:.2f}",
-            f"{each['ratio_to_raw_state']:.2f}",
+            *(f"{rate[kind]:,}" for kind in ("decode", "state", "idiomatic", "derive")),
+            *(f"{each[f'ratio_to_{of}']:.2f}" for of in ("raw_decode", "raw_state", "idiomatic")),
             f"{cpu['state']:.1f}",
             f"{cpu['derive']:.1f}",
         )
-    console.print(table)
-    starts = Table(title="flows")
-    for column in ("flow", "first output after s", "RSS MB"):
-        starts.add_column(column, justify="left" if column == "flow" else "right")
-    for name, each in figures["start"].items():
-        starts.add_row(name, f"{each['first_output_s']:.2f}", f"{each['rss_mb']:.0f}")
-    console.print(starts)
+    return table
+
+
+def _views_table(figures: Figures) -> Table:
+    table = Table(title="flows")
+    for column in ("flow", "first output s", "RSS MB", "idle cores", "rebuild observations/s", "per core"):
+        table.add_column(column, justify="left" if column == "flow" else "right")
+    views = figures["views"]
+    for name, start in figures["start"].items():
+        idle, rebuilt = views["idle"].get(name), views["rebuild"].get(name)
+        table.add_row(
+            name,
+            f"{start['first_output_s']:.2f}",
+            f"{start['rss_mb']:.0f}",
+            f"{idle['cores']:.3f}" if idle else "-",
+            f"{rebuilt['observations_per_s']:,}" if rebuilt else "-",
+            f"{rebuilt['observations_per_cpu_s']:,}" if rebuilt else "-",
+        )
+    return table
