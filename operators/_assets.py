@@ -21,6 +21,7 @@ from assets.frame import (
 )
 from assets.stream import AVAILABILITY, AVAILABLE, GAP, MODEL
 from operators._links import LinkChange, Links
+from operators._snapshot import opened
 from operators._timers import Timers
 from operators.asset_logic import AssetLogic, Changes
 
@@ -31,10 +32,6 @@ FACTS: Final = frozenset({AVAILABILITY, GAP, MODEL})
 
 L = TypeVar("L", bound=AssetLogic)
 Origin = tuple[int, int, int]
-
-
-class SnapshotError(ValueError):
-    """A snapshot that this version cannot read; deleting the recovery store costs a replay and no data."""
 
 
 class Assets(Generic[L]):
@@ -210,18 +207,8 @@ class Assets(Generic[L]):
 
     def load(self, snapshot: bytes) -> None:
         """Take over a saved state; raises `SnapshotError`."""
-        try:
-            head = msgspec.msgpack.decode(snapshot, type=_Saved)
-            if head.version != SNAPSHOT_VERSION:
-                raise SnapshotError(
-                    f'snapshot of step "{self._operator}" has version {head.version}, this program reads '
-                    f"{SNAPSHOT_VERSION}; go on with the newer program, or delete the recovery store of this flow"
-                )
+        with opened(snapshot, _Saved, SNAPSHOT_VERSION, self._operator) as head:
             self._cells = msgspec.convert(head.cells, dict[str, self._logic])  # type: ignore[name-defined]
-        except msgspec.DecodeError as error:
-            raise SnapshotError(
-                f'snapshot of step "{self._operator}" cannot be read: {error}; delete the recovery store of this flow'
-            ) from None
         self._links, self._templates, self._placements = head.links, head.templates, head.placements
         ttls = {name: state.ttl for name, state in self._links.sources.items()}
         for asset, logic in self._cells.items():

@@ -18,6 +18,7 @@ from assets.batch import Batch, DerivedBatch, LiveValue
 from assets.frame import DerivedEvent, Frame, Value, event_time
 from assets.stream import MODEL, observation_subject, state_subject
 from operators._places import Place, Places
+from operators._snapshot import opened
 
 SNAPSHOT_VERSION: Final = 1
 MOST_HELD: Final = 50_000
@@ -65,10 +66,6 @@ class _Saved(msgspec.Struct):
     models: msgspec.Raw
     held: list[DerivedEvent]
     unplaced: int
-
-
-class SnapshotError(ValueError):
-    """A snapshot that this version cannot read; deleting the recovery store costs a replay and no data."""
 
 
 class LiveValues:
@@ -161,17 +158,8 @@ class LiveValues:
 
     def load(self, snapshot: bytes) -> None:
         """Take over a saved state; raises `SnapshotError`."""
-        cure = "delete the recovery store of this flow and start it again"
-        try:
-            saved = msgspec.msgpack.decode(snapshot, type=_Saved)
-            if saved.version != SNAPSHOT_VERSION:
-                raise SnapshotError(
-                    f"snapshot of live values has version {saved.version}; this program reads "
-                    f"{SNAPSHOT_VERSION}; {cure}"
-                )
+        with opened(snapshot, _Saved, SNAPSHOT_VERSION, "live_values") as saved:
             self._places.load(saved.models)
-        except msgspec.DecodeError as error:
-            raise SnapshotError(f"snapshot of live values cannot be read: {error}; {cure}") from None
         self._next, self.unplaced = saved.next, saved.unplaced
         self._held = deque(saved.held)
 

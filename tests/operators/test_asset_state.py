@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.frame import Flag, Frame, Observation, Tick, encode_event
-from operators._assets import Assets, SnapshotError
+from operators._assets import Assets
+from operators._snapshot import SnapshotError
 from operators.asset_logic import AssetLogic, Change, Changes
 from operators.rules import KINDS, Rules
 from tests.streams import S, batch, cut, definition, frame, run, said, tick

@@ -13,7 +13,8 @@ from assets.batch import Batch, DerivedBatch, LiveValue
 from assets.definition import Definition, Item, SourceModel
 from assets.frame import DerivedEvent, Frame, Observation, Tick, Value
 from operators import live_values as module
-from operators.live_values import LiveValues, SnapshotError, live_values
+from operators._snapshot import SnapshotError
+from operators.live_values import LiveValues, live_values
 
 S = 1_000_000
 
@@ -191,8 +192,8 @@ def test_a_snapshot_of_another_version_is_refused() -> None:
     with pytest.raises(SnapshotError) as error:
         LiveValues().load(saved)
     assert str(error.value) == (
-        "snapshot of live values has version 99; this program reads 1; "
-        "delete the recovery store of this flow and start it again"
+        'snapshot of step "live_values" has version 99, this program reads 1; go on with the newer program, '
+        "or delete the recovery store of this flow"
     )
 
 
