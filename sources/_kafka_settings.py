@@ -1,14 +1,11 @@
 """The settings of a topic as Kafka has them; sources/kafka.py judges them."""
 
-from typing import Final
-
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 
 from assets.condition import Unavailable
 from assets.connection import KafkaConnection
-
-ANSWER_TIMEOUT_S: Final = 10.0
+from sources._kafka import ANSWER_TIMEOUT_S
 
 
 def topic_settings(connection: KafkaConnection, topic: str) -> dict[str, str]:
