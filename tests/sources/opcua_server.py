@@ -1,7 +1,6 @@
 """A real OPC UA server on the loopback interface, whose variables a test sets with value, status and time."""
 
 import logging
-import socket
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from asyncua import Server, ua
+
+from deploy.ports import free_port
 
 URI = "urn:acme:press"
 NODES = Path(tempfile.gettempdir()) / f"opcua-nodes-{version('asyncua')}"
@@ -26,9 +27,7 @@ class Machine:
         self.values = dict(values)
         self.extra_namespace = extra_namespace
         self._server: Server | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
 
     async def __aenter__(self) -> Self:
         await self.start()

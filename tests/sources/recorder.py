@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -108,10 +107,3 @@ async def running(source: Source) -> AsyncIterator[Recorder]:
         with contextlib.suppress(asyncio.CancelledError):
             await task
         assert not failed
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

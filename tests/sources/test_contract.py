@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 import sources
 from assets.source import SourceConfig
+from deploy.ports import free_port
 from sources import connect, protocols
 from sources._devices import Devices, Source
 from sources._partition import Stop
@@ -41,9 +42,7 @@ def silent_port() -> Iterator[int]:
 
 @pytest.fixture
 def closed_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 def test_every_public_file_with_options_is_a_protocol_and_has_an_example_here() -> None:

@@ -64,6 +64,13 @@ def append(connection: KafkaConnection, topic: str, partition: int, *values: byt
     assert producer.flush(30) == 0
 
 
+def remove_before(connection: KafkaConnection, topic: str, offset: int) -> None:
+    """Remove records of partition 0, as retention does."""
+    admin = AdminClient({**connection.settings()})  # an answer comes only while it lives
+    end = TopicPartition(topic, 0, offset)
+    admin.delete_records([end])[end].result()
+
+
 def run(source: StreamSource) -> list[tuple[str, RawBatch]]:
     out: list[tuple[str, RawBatch]] = []
     df = Dataflow("test")
@@ -149,8 +156,7 @@ def test_a_state_goes_before_bounds(connection: KafkaConnection, make: Make) -> 
 
 def test_an_offset_that_retention_has_removed_is_refused(connection: KafkaConnection, make: Make) -> None:
     topic = make(50)
-    admin = AdminClient({**connection.settings()})
-    admin.delete_records([TopicPartition(topic, 0, 20)])[TopicPartition(topic, 0, 20)].result()
+    remove_before(connection, topic, 20)
     assert watermarks(connection, topic) == {0: (20, 50)}
     with pytest.raises(Refused) as refusal:
         StreamSource(connection, topic, Stop()).build_part("in", "0000", 5)
@@ -165,8 +171,7 @@ def test_an_offset_removed_while_the_flow_runs_is_refused(connection: KafkaConne
     topic = make(50)
     feed = _kafka.Feed(connection, topic)
     feed.open(0, 5, None)
-    admin = AdminClient({**connection.settings()})
-    admin.delete_records([TopicPartition(topic, 0, 20)])[TopicPartition(topic, 0, 20)].result()
+    remove_before(connection, topic, 20)
     feed.close()
     late = _kafka.Feed(connection, topic)
     late.open(0, 5, None)

@@ -15,6 +15,7 @@ from assets.status import (
     BAD_RESOURCE_UNAVAILABLE,
     BAD_TIMEOUT,
 )
+from deploy.ports import free_port
 from sources import _modbus_poll
 from sources.modbus import Config, Source
 from tests.proxy import Proxy
@@ -27,7 +28,7 @@ from tests.sources.modbus_server import (
     transaction_zero,
     wrong_function,
 )
-from tests.sources.recorder import Recorder, asynchronous, free_port, running
+from tests.sources.recorder import Recorder, asynchronous, running
 
 ADDRESSES = ["holding:7 uint16", "holding:8 uint32", "input:100 int16", "coil:3 bool", "discrete:4 bool"]
 VALUES = {ADDRESSES[0]: 7, ADDRESSES[1]: 0x00080009, ADDRESSES[2]: 100, ADDRESSES[3]: True, ADDRESSES[4]: False}

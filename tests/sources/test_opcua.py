@@ -11,11 +11,12 @@ from pydantic import ValidationError
 
 from assets.frame import Flag
 from assets.status import BAD_ENCODING_ERROR, BAD_NODE_ID_UNKNOWN, BAD_SENSOR_FAILURE
+from deploy.ports import free_port
 from sources import _opcua_security, _opcua_session, _opcua_subscription, opcua
 from sources.opcua import Config, Source
 from tests.proxy import Proxy
 from tests.sources.opcua_server import Machine, address
-from tests.sources.recorder import asynchronous, free_port, running, the_loop
+from tests.sources.recorder import asynchronous, running, the_loop
 
 TEMPERATURE, STATE = address("Press01.temperature"), address("Press01.state")
 VALUES = {"Press01.temperature": 20.5, "Press01.state": "Idle"}
