@@ -18,6 +18,8 @@ REMOVED: Final = "_removed"
 
 AVAILABLE: Final = "AVAILABLE"
 UNAVAILABLE: Final = "UNAVAILABLE"
+GONE: Final = "REMOVED"
+"""What the availability of an asset becomes when it is gone from the plant."""
 
 
 def state_topic(generation: int) -> str:

@@ -19,7 +19,7 @@ from assets.frame import (
     Tick,
     Value,
 )
-from assets.stream import AVAILABILITY, AVAILABLE, GAP, MODEL
+from assets.stream import AVAILABILITY, AVAILABLE, GAP, MODEL, REMOVED
 from operators._links import LinkChange, Links
 from operators._snapshot import opened
 from operators._timers import Timers
@@ -27,7 +27,7 @@ from operators.asset_logic import AssetLogic, Changes
 
 SNAPSHOT_VERSION: Final = 1
 KEYFRAME: Final = int(Flag.KEYFRAME)
-FACTS: Final = frozenset({AVAILABILITY, GAP, MODEL})
+FACTS: Final = frozenset({AVAILABILITY, GAP, MODEL, REMOVED})
 """Items about the asset itself that are handled here; logic does not see them."""
 
 L = TypeVar("L", bound=AssetLogic)
@@ -81,6 +81,8 @@ class Assets(Generic[L]):
                 logic.now = time
             if item in FACTS:
                 self._fact(self._at(offset, observations, o), frame, logic, o, out)
+                if item == REMOVED:
+                    return  # the last that is said of an asset; a later frame begins it anew
                 wanted = logic.wanted
             elif (wanted is None or item in wanted) and (changes := logic.on_observation(o)):
                 self._emit(asset, logic, changes, time, self._at(offset, observations, o), out)
@@ -101,6 +103,8 @@ class Assets(Generic[L]):
                 self._links_changed(changes, origin, out)
         elif o.item == MODEL:
             self._define(origin, frame, logic, o, out)
+        elif o.item == REMOVED:
+            self._remove(origin, frame.asset, logic, o.time, out)
         elif (gap := _gap(o.value)) is not None:
             self._emit(frame.asset, logic, logic.on_gap(*gap), gap[1], origin, out)
 
@@ -123,6 +127,18 @@ class Assets(Generic[L]):
         logic.now = max(logic.now, o.time)
         self._emit(asset, logic, logic.on_definition(definition), logic.now, origin, out)
 
+    def _remove(self, origin: Origin, asset: str, logic: L, at: int, out: list[DerivedEvent]) -> None:
+        """End an asset, and forget all of it: state must not grow with every asset there ever was."""
+        if logic.due is not None and logic.due <= at:
+            self._fire(asset, logic, at, origin, out)
+        logic.now = max(logic.now, at)
+        self._emit(asset, logic, logic.on_removed(logic.now), logic.now, origin, out)
+        del self._cells[asset]
+        self._links.forget(asset)
+        placement = self._placements.pop(asset, None)
+        if placement and all(other.template != placement.template for other in self._placements.values()):
+            del self._templates[placement.template]
+
     def _tick(self, offset: int, tick: Tick, out: list[DerivedEvent]) -> None:
         origin = (self._partition, offset, 0)
         self._links_changed(self._links.tick(tick), origin, out)
@@ -144,8 +160,8 @@ class Assets(Generic[L]):
         """Fire what is due, in the order of (deadline, asset); an asset's time is that of its own proved sources."""
         later = []
         for due, asset in self._timers.pop(horizon):
-            logic = self._cells[asset]
-            if logic.due != due:
+            logic = self._cells.get(asset)
+            if logic is None or logic.due != due:
                 continue  # withdrawn since
             if due > self._proved_time(asset):
                 later.append((due, asset))

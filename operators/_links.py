@@ -71,6 +71,11 @@ class Links(msgspec.Struct):
         elif before is None or (before and not state.silent) != available:
             yield LinkChange(asset, source, available, at)
 
+    def forget(self, asset: str) -> None:
+        """The asset is gone; its sources stay as long as ticks may name them."""
+        for state in self.sources.values():
+            state.assets.pop(asset, None)
+
     def tick(self, tick: Tick) -> Iterator[LinkChange]:
         """Move the clock, then say which links came back or fell silent."""
         self._advance(tick)

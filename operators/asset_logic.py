@@ -78,6 +78,9 @@ class AssetLogic(msgspec.Struct, kw_only=True, dict=True):
     def on_gap(self, items: Container[str], start: int, end: int) -> Changes:
         """Values of these items could not be read between two instants (us): what was known before may be over."""
 
+    def on_removed(self, at: int) -> Changes:
+        """The asset is gone from the plant: end what is open. The object is dropped afterwards, with its timers."""
+
     def on_definition(self, definition: Definition) -> Changes:
         """The asset's definition is first known or has changed; acts from here on."""
         self.bind(definition)

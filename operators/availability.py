@@ -8,7 +8,7 @@ from typing import Any
 
 from assets.definition import Definition
 from assets.frame import Value
-from assets.stream import AVAILABLE, UNAVAILABLE
+from assets.stream import AVAILABLE, GONE, UNAVAILABLE
 from operators.asset_logic import Change, Changes
 from operators.rule import Rule, RuleState
 
@@ -22,7 +22,7 @@ class AvailabilityState(RuleState, tag="availability"):
 
 
 class Availability(Rule):
-    """`availability: {availability: }`: every asset has this rule; the metric is AVAILABLE or UNAVAILABLE."""
+    """`availability: {availability: }`: every asset has this rule; the metric is AVAILABLE, UNAVAILABLE or REMOVED."""
 
     State = AvailabilityState
 
@@ -31,7 +31,12 @@ class Availability(Rule):
 
     def on_link(self, metric: str, state: AvailabilityState, source: str, available: bool, at: int) -> Changes:
         state.lost = sorted({*state.lost, source} - ({source} if available else set()))
-        value = UNAVAILABLE if state.lost else AVAILABLE
+        return self._become(metric, state, UNAVAILABLE if state.lost else AVAILABLE, at)
+
+    def on_removed(self, metric: str, state: AvailabilityState, at: int) -> Changes:
+        return self._become(metric, state, GONE, at)
+
+    def _become(self, metric: str, state: AvailabilityState, value: str, at: int) -> Changes:
         if value == state.value:
             return None
         previous, since, at = state.value, state.since, max(state.time, at)

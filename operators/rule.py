@@ -61,6 +61,10 @@ class Rule(BaseModel):
     def on_end(self, metric: str, state: Any, at: int) -> Changes:
         """The rule is no longer in force: say that its metric is not known any more."""
 
+    def on_removed(self, metric: str, state: Any, at: int) -> Changes:
+        """The asset is gone from the plant; says what `on_end` says unless a kind knows more."""
+        return self.on_end(metric, state, at)
+
     def source(self, definition: Definition) -> str | None:
         """The source whose link matters to this rule; None: all of the asset's sources."""
         item = definition.items.get(self.item)

@@ -144,6 +144,12 @@ class Rules(AssetLogic):
         self._reckon_due()
         return out
 
+    def on_removed(self, at: int) -> Changes:
+        out: list[Change] = []
+        for metric, rule in self._rules.rules.items():
+            out += _named(rule, rule.on_removed(metric, self.states[metric], at))
+        return out
+
     def _reckon_due(self) -> None:
         self.due = min((state.due for state in self.states.values() if state.due is not None), default=None)
 

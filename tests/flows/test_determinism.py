@@ -60,6 +60,8 @@ def random_stream(seed: int, records: int) -> Iterator[Frame | Tick]:
         elif kind < 0.22:
             gap = {"items": ["state"], "from": int((now - 1) * S), "to": int(now * S), "reason": "?", "lost": None}
             yield frame(now, ("_gap", gap), asset=asset)
+        elif kind < 0.225:
+            yield frame(now, ("_removed", True), asset=asset)
         elif kind < 0.6:
             state = chance.choice(["Idle", "Execute", "Held"]) if known else None
             yield frame(now, ("state", state, status, max(now - late, 0), flags), asset=asset)

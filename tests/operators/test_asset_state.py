@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,8 @@ from operators._snapshot import SnapshotError
 from operators.asset_logic import AssetLogic, Change, Changes
 from operators.rules import KINDS, Rules
 from tests.streams import S, batch, cut, definition, frame, run, said, tick
+
+Records = list[Frame | Tick]
 
 EVERYTHING = definition(
     overheat={"rule": "alarm", "item": "temperature", "above": 90.0, "clear_below": 80.0, "on_delay": 3 * S},
@@ -72,6 +75,45 @@ def test_repeated_values_move_no_time() -> None:
     assert run(Watchdog, [frame(1, ("power", 1)), repeated]) == []
 
 
+RUNNING: list[Frame] = [
+    frame(0, ("_model", EVERYTHING.value()), ("_availability", "AVAILABLE")),
+    frame(1, ("state", "Execute"), ("temperature", 95.0)),
+]
+
+
+def test_a_removed_asset_ends_all_its_metrics_and_its_timers() -> None:
+    events = run(Rules, [*RUNNING, frame(2, ("_removed", True)), tick(60, "s")])
+    assert said(events, "running") == [("Execute", 1), (None, 2)]
+    assert said(events, "availability") == [("AVAILABLE", 0), ("REMOVED", 2)]
+    assert said(events, "overheat") == []
+    assert events[-1].basis[1] == 2
+
+
+def test_a_timer_that_was_due_before_the_removal_still_fires() -> None:
+    events = run(Rules, [*RUNNING, frame(9, ("_removed", True))])
+    assert said(events, "overheat") == [("ACTIVE", 4), (None, 9)]
+
+
+def test_nothing_is_left_of_a_removed_asset() -> None:
+    empty, assets = Assets(0, "rules", Rules), Assets(0, "rules", Rules)
+    for each in (assets, empty):
+        each.batch(batch([tick(0, "s", "m")]))
+    for n in range(20):
+        begin = [frame(1, *((o.item, o.value) for o in told.observations), asset=f"a-{n}") for told in RUNNING]
+        assets.batch(batch([*begin, frame(2, ("_removed", True), asset=f"a-{n}")], 1 + 3 * n))
+    sources = {name: msgspec.structs.replace(link, ttl=10 * S, seen=0) for name, link in empty._links.sources.items()}
+    assert (assets._cells, assets._placements, assets._templates) == ({}, {}, {})
+    assert assets._links.sources == sources
+
+
+def test_an_asset_that_was_removed_begins_afresh() -> None:
+    removed: Records = [*RUNNING, frame(2, ("_removed", True), ("state", "Held")), frame(3, ("_removed", True))]
+    again: Records = [frame(20, ("_model", EVERYTHING.value())), frame(21, ("state", "Execute")), tick(22, "s")]
+    events = run(Rules, [*removed, frame(4, ("state", "Held")), *again])
+    assert said(events, "running") == [("Execute", 1), (None, 2), ("Execute", 21)]
+    assert events[-1].previous is None
+
+
 def test_a_snapshot_of_another_version_is_refused() -> None:
     saved = Assets(0, "overheat", Overheat).save().replace(b"\xa7version\x01", b"\xa7version\x09")
     with pytest.raises(SnapshotError, match='snapshot of step "overheat" has version 9, this program reads 1'):
@@ -86,9 +128,6 @@ def test_a_snapshot_of_another_logic_is_refused() -> None:
         Assets(0, "overheat", Overheat).load(broken)
 
 
-Records = list[Frame | Tick]
-
-
 @st.composite
 def streams(draw: st.DrawFn) -> Records:
     """Random streams of two assets, two gateways: values, qualities, links, definitions, late and repeated values."""
@@ -101,7 +140,7 @@ def streams(draw: st.DrawFn) -> Records:
         flags = draw(st.sampled_from([0, 0, 0, int(Flag.INITIAL), int(Flag.KEYFRAME), int(Flag.CLOCK_SKEW)]))
         status = draw(st.sampled_from([0, 0, 0, 0x408F0000, 0x80310000]))
         at = max(now - late, 0)
-        match draw(st.integers(0, 6)):
+        match draw(st.integers(0, 7)):
             case 0:
                 kept = draw(st.booleans())
                 records.append(frame(now, ("_model", (EVERYTHING if kept else definition()).value()), asset=asset))
@@ -113,6 +152,9 @@ def streams(draw: st.DrawFn) -> Records:
             case 4:
                 state = draw(st.sampled_from(["Idle", "Execute", "Held"]))
                 records.append(frame(now, ("state", None if status >> 31 else state, status, at, flags), asset=asset))
+            case 5:
+                if draw(st.booleans()):
+                    records.append(frame(now, ("_removed", True), ("state", "Idle"), asset=asset))
             case _:
                 value = draw(st.sampled_from([50.0, 85.0, 95.0]))
                 observed = ("temperature", None if status >> 31 else value, status, at, flags)
@@ -129,14 +171,24 @@ def test_a_cut_anywhere_changes_nothing(records: Records, cuts: list[int]) -> No
         assert [encode_event(event) for event in cut(logic, records, [c for c in cuts if c < len(records)])] == whole
 
 
+def ended(records: Records, asset: str, first: int, last: int) -> bool:
+    """Whether the asset was removed by a record from `first` up to `last` (exclusive)."""
+    removals = [r for r in records[first:last] if isinstance(r, Frame) and r.observations[0].item == "_removed"]
+    return any(removal.asset == asset for removal in removals)
+
+
 @settings(deadline=None)
 @given(streams())
 def test_ids_are_unique_and_changes_of_a_metric_are_in_order(records: Records) -> None:
     events = run(Rules, records)
     assert len({event.id for event in events}) == len(events)
     newest: dict[tuple[str, str], int] = {}
+    basis: dict[tuple[str, str], int] = {}
     for event in events:
         key = event.asset, event.metric
+        if ended(records, event.asset, basis.get(key, 0), event.basis[1]):
+            newest.pop(key, None)  # another asset under the same id: a series of its own
+        basis[key] = event.basis[1]
         assert event.time >= newest.get(key, 0)
         assert event.duration is None or event.duration >= 0
         newest[key] = event.time
