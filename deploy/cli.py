@@ -78,7 +78,8 @@ def flow(arguments: Arguments) -> int:
         print(f"which flow? one of {', '.join(flows())}", file=sys.stderr)
         return 2
     name, *more = arguments
-    recovery = None if {"-r", "--recovery-directory"} & {*more} else data_folder() / "recovery" / name
+    own = {"-r", "--recovery-directory"} & {*more}
+    recovery = None if own else processes.recovery_folder(data_folder(), name, os.environ.get("PENSTOCK_COPY", "0/1"))
     environment = local.environment(_up())
     command = processes.flow_command(name if ":" in name or "." in name else f"flows.{name}", recovery, *more)
     return _become(command, environment)

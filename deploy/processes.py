@@ -137,6 +137,16 @@ class Flow(Child):
         super().__init__(name, flow_command(target or f"flows.{name}", recovery), log_path, env)
 
 
+def recovery_folder(data: Path, flow: str, copy: str = "0/1") -> Path:
+    """Where a flow's recovery store lies: each copy i/N has one of its own.
+
+    >>> recovery_folder(Path(".data"), "derive"), recovery_folder(Path(".data"), "derive", "1/3")
+    (PosixPath('.data/recovery/derive'), PosixPath('.data/recovery/derive-1-of-3'))
+    """
+    i, n = copy.split("/")
+    return data / "recovery" / (flow if n == "1" else f"{flow}-{i}-of-{n}")
+
+
 def flow_command(target: str, recovery: Path | None = None, *more: str) -> list[str]:
     """The command line of a flow; makes the recovery store if there is none yet."""
     command = [sys.executable, "-m", "bytewax.run", target, *more]

@@ -24,6 +24,7 @@ from assets.connection import KafkaConnection, NatsConnection
 from assets.duration import parse_duration_us
 from assets.plant import ConfigError
 from assets.stream import ASSET_STREAM, DEAD_LETTERS, VIEWS, state_topic
+from flows._store import named_store
 from sinks.kafka import StreamSink, ensure_topics, stream_topics
 from sinks.nats import LiveSink
 from sinks.parquet import DerivedSink, ObservationSink
@@ -44,6 +45,14 @@ GC_THRESHOLDS: Final = (100_000, 20, 50)
 """Records are decoded in thousands and freed by reference counts: the default thresholds would walk them in vain."""
 
 
+@dataclass
+class Uses:
+    """What a flow has asked its site for, as far as its recovery store depends on it."""
+
+    topics: set[str] = field(default_factory=lambda: {ASSET_STREAM})
+    generation: int | None = None
+
+
 @dataclass(frozen=True)
 class Site:
     """What a flow is connected to; `stop` is the wish to end, which its sources and sinks share."""
@@ -57,6 +66,7 @@ class Site:
     roll_us: int
     spool_bytes: int = SPOOL_BYTES
     stop: Stop = field(default_factory=Stop)
+    uses: Uses = field(default_factory=Uses)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -97,11 +107,14 @@ class Site:
         return self._source(state_topic(derived), view, generation, bounds)
 
     def _source(self, topic: str, view: View, generation: int, bounds: Bounds | None) -> StreamSource:
+        self.uses.topics.add(topic)
+        self.uses.generation = generation
         group = progress_group(view, generation)
         return StreamSource(self.kafka, topic, self.stop, copy=self.copy, bounds=bounds, group=group)
 
     def state_sink(self, generation: int) -> StreamSink:
         """Where derive writes: what a restart derives again and finds written already is skipped."""
+        self.uses.topics.add(state_topic(generation))
         return StreamSink(self.kafka, state_topic(generation), self.stop, resume="prefix")
 
     def dead_letters(self, flow: str) -> StreamSink:
@@ -162,13 +175,18 @@ def entry(factory: Callable[P, Dataflow]) -> Callable[P, Dataflow]:
 
 
 def start(plant: str | None = None) -> Site:
-    """Prepare this process for a flow: log, signals, collector; called by each flow's factory, in the main thread."""
+    """Prepare this process for a flow: log, recovery store, signals, collector.
+
+    Called by each flow's factory, in the main thread.
+    """
     logging.basicConfig(level=os.environ.get("PENSTOCK_LOG", "INFO"), format=LOG_FORMAT)
     if os.environ.get("BYTEWAX_DATAFLOW_API_ENABLED"):
         raise Refused(
             "could not start: BYTEWAX_DATAFLOW_API_ENABLED is set, and the engine would open an unprotected server on "
             "all interfaces; unset it and start again"
         )
+    if (store := named_store()) is not None:
+        store.lock()
     gc.set_threshold(*GC_THRESHOLDS)
     environment = dict(os.environ) if plant is None else {**os.environ, "PENSTOCK_PLANT": plant}
     site = Site.from_environment(environment)

@@ -9,6 +9,7 @@ from bytewax.inputs import FixedPartitionedSource
 from bytewax.outputs import Sink
 
 from assets.batch import Batch, DerivedBatch, Outgoing, RawBatch
+from flows._manifest import checked
 from flows._site import entry, start
 from operators.dead_letters import dead_letters
 from operators.decode import decode_both
@@ -40,7 +41,7 @@ def flow() -> Dataflow:
     site.create_topics()
     derived = site.generation("derive")
     generation = site.generation("archive")
-    return build(
+    made = build(
         site.partitions(),
         site.stream("archive", generation),
         site.state("archive", generation, derived),
@@ -48,3 +49,4 @@ def flow() -> Dataflow:
         site.derived_sink(generation, derived),
         site.dead_letters("archive"),
     )
+    return checked(site, made)

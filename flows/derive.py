@@ -9,6 +9,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from assets.batch import Outgoing, RawBatch
+from flows._manifest import checked
 from flows._site import entry, start
 from operators.asset_state import asset_state
 from operators.dead_letters import dead_letters
@@ -37,9 +38,10 @@ def flow() -> Dataflow:
     site = start()
     site.create_topics()
     generation = site.generation("derive")
-    return build(
+    made = build(
         site.partitions(),
         site.stream("derive", generation),
         site.state_sink(generation),
         site.dead_letters("derive"),
     )
+    return checked(site, made)

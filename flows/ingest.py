@@ -12,6 +12,7 @@ from bytewax.outputs import Sink
 from assets.batch import Outgoing
 from assets.reading import Message
 from flows._gateway import Gateway, frames_sink, letters_sink
+from flows._manifest import checked
 from flows._site import entry, start
 from operators.dead_letters import dead_letters
 from operators.normalize import normalize
@@ -44,4 +45,5 @@ def flow(plant: str | None = None) -> Dataflow:
     """Read the plant of `$PENSTOCK_PLANT` (default: the demo's)."""
     site = start(plant)
     gateway, outbox = Gateway.of(site)
-    return build(gateway, gateway.devices(site.stop, outbox), frames_sink(outbox, gateway), letters_sink(outbox, site))
+    devices = gateway.devices(site.stop, outbox)
+    return checked(site, build(gateway, devices, frames_sink(outbox, gateway), letters_sink(outbox, site)))

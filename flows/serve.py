@@ -9,6 +9,7 @@ from bytewax.inputs import FixedPartitionedSource
 from bytewax.outputs import Sink
 
 from assets.batch import LiveValue, Outgoing, RawBatch
+from flows._manifest import checked
 from flows._site import entry, start
 from operators.dead_letters import dead_letters
 from operators.decode import decode_both
@@ -39,10 +40,11 @@ def flow() -> Dataflow:
     site.create_topics()
     derived = site.generation("derive")
     generation = site.generation("serve")
-    return build(
+    made = build(
         site.partitions(),
         site.stream("serve", generation),
         site.state("serve", generation, derived),
         site.live_sink(),
         site.dead_letters("serve"),
     )
+    return checked(site, made)

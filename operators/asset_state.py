@@ -13,7 +13,9 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from assets.batch import Batch, Outgoing
 from assets.frame import DerivedEvent, encode_event
-from operators._assets import Assets, L
+from operators._assets import SNAPSHOT_VERSION, Assets, L
+
+__all__ = ["SNAPSHOT_VERSION", "asset_state", "outgoing"]
 
 
 class _Step(StatefulBatchLogic[Batch, list[Outgoing], bytes], Generic[L]):

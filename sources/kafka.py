@@ -16,8 +16,23 @@ from assets.condition import Refused, Unavailable
 from assets.connection import KafkaConnection
 from assets.stream import own_partitions
 from sources._kafka import BATCH_RECORDS, Feed
+from sources._kafka_cluster import Cluster, cluster
 from sources._kafka_settings import topic_settings
 from sources._partition import Partition, Stop
+
+__all__ = [
+    "Bounds",
+    "Cluster",
+    "StreamSource",
+    "check_topic",
+    "cluster",
+    "committed",
+    "offsets_at",
+    "partition_count",
+    "read_range",
+    "read_table",
+    "watermarks",
+]
 
 IDLE_MS: Final = 5
 FETCH_S: Final = 0.1

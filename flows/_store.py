@@ -1,0 +1,80 @@
+"""The recovery store of a flow as its command line names it: one process at a time, made before it is used."""
+
+import fcntl
+import os
+import sqlite3
+import sys
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from assets.condition import Refused
+
+RUNNER: Final = ("bytewax", "run.py")
+LOCK: Final = "lock"
+PARTS: Final = "part-*.sqlite3"
+DELETE: Final = "delete the store (costs a replay, no data)"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A recovery store; `shared`: the processes of a cluster of the engine use one together."""
+
+    folder: Path
+    shared: bool = False
+
+    def lock(self) -> None:
+        """Keep all other processes out until this one ends, however it ends."""
+        if not any(self.folder.glob(PARTS)):
+            raise Refused(f'{self.failed}: there is none; make it: python -m bytewax.recovery "{self.folder}" 1')
+        handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)  # never closed: the end of us unlocks it
+        try:
+            fcntl.flock(handle, fcntl.LOCK_NB | (fcntl.LOCK_SH if self.shared else fcntl.LOCK_EX))
+        except BlockingIOError:
+            holder = os.read(handle, 20).decode(errors="replace").strip()
+            os.close(handle)
+            raise Refused(
+                f"{self.failed}: process {holder} uses it; stop that process, or give this one a store of its own"
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+
+    @property
+    def empty(self) -> bool:
+        """Whether no flow has left any state in it."""
+        try:
+            return not any(_has_state(part) for part in self.folder.glob(PARTS))
+        except sqlite3.Error as error:
+            raise Refused(f"{self.failed}: {error}; {DELETE}") from None
+
+    @property
+    def failed(self) -> str:
+        """How every refusal begins."""
+        return f'could not use recovery store "{self.folder}"'
+
+
+def named_store(command: Sequence[str] = sys.argv, environment: Mapping[str, str] = os.environ) -> Store | None:
+    """The store that `bytewax.run` is told to use, by the same options and variables; None for any other program.
+
+    >>> named_store(["/lib/bytewax/run.py", "flows.derive", "-r", ".data/derive", "-s", "1"], {}).folder
+    PosixPath('.data/derive')
+    >>> named_store(["/lib/pytest", "-r", "A"], {})
+    """
+    if Path(command[0]).parts[-2:] != RUNNER:
+        return None
+    parser = ArgumentParser(add_help=False)
+    parser.add_argument("-r", "--recovery-directory", default=environment.get("BYTEWAX_RECOVERY_DIRECTORY"))
+    parser.add_argument("-a", "--addresses", default=environment.get("BYTEWAX_ADDRESSES"))
+    found, _ = parser.parse_known_args(list(command[1:]))
+    if found.recovery_directory is None:
+        return None
+    return Store(Path(found.recovery_directory), shared=found.addresses is not None)
+
+
+def _has_state(part: Path) -> bool:
+    with sqlite3.connect(part) as file:
+        found = file.execute("SELECT 1 FROM snaps LIMIT 1").fetchone()
+    file.close()
+    return found is not None
