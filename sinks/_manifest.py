@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 import msgspec
 
@@ -96,12 +97,15 @@ class AppendFile:
         self._stop = stop
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         self.size = os.fstat(self._handle).st_size
+        self.checksum = 0
+        """Of everything written since the last `truncate`, and of what that left."""
         sync_folder(path.parent)
 
     def append(self, data: bytes) -> None:
         """Write at the end; waits while the disk is full."""
         while_full(lambda: self._write(data), self.path, self._stop)
         self.size += len(data)
+        self.checksum = crc32(data, self.checksum)
 
     def _write(self, data: bytes) -> None:
         done = 0
@@ -115,7 +119,14 @@ class AppendFile:
     def truncate(self, size: int) -> None:
         """Forget everything from byte `size` on."""
         os.ftruncate(self._handle, size)
-        self.size = size
+        self.size, self.checksum = size, self.checksum_of(size)
+
+    def checksum_of(self, size: int) -> int:
+        """The checksum of the first `size` bytes."""
+        if not size:
+            return 0
+        with mmap.mmap(self._handle, size, access=mmap.ACCESS_READ) as content:
+            return crc32(content)
 
     def sync(self) -> None:
         """Make what was written durable."""

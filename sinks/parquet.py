@@ -24,7 +24,7 @@ from sinks._manifest import AppendFile, Manifest, ManifestError, Part, Range, wh
 from sinks._tables import DERIVED_TABLE, OBSERVATION_TABLE, Kind, prepare
 from sinks._wait import Stopping
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 MOST_PARTITIONS: Final = 1024
 SPOOL_ROWS: Final = 4_096
 """Rows and records that may wait in memory for the spool: few enough for the processor's cache."""
@@ -79,6 +79,7 @@ class _State(msgspec.Struct):
     next: int | None
     published: int | None
     size: int
+    checksum: int
     progress: Progress
 
 
@@ -123,8 +124,11 @@ class _Partition(StatefulSinkPartition[B, bytes], Generic[B]):
             raise ManifestError(f"could not go on with {where}: it was left by another version; {cure}")
         if state.published is not None and (published is None or published < state.published):
             raise ManifestError(f"could not go on with {where}: its manifest has lost ranges; {cure}")
-        if (published is None or published == state.first) and self._spool.size < state.size:
-            raise ManifestError(f"could not go on with {where}: its spool has lost rows; {cure}")
+        if published is None or published == state.first:
+            if self._spool.size < state.size:
+                raise ManifestError(f"could not go on with {where}: its spool has lost rows; {cure}")
+            if self._spool.checksum_of(state.size) != state.checksum:
+                raise ManifestError(f"could not go on with {where}: another store's run has filled its spool; {cure}")
 
     def write_batch(self, values: list[B]) -> None:
         for batch in values:
@@ -173,6 +177,7 @@ class _Partition(StatefulSinkPartition[B, bytes], Generic[B]):
             self._next,
             self._manifest.next,
             self._spool.size,
+            self._spool.checksum,
             self._progress,
         )
         return msgspec.msgpack.encode(state)

@@ -227,6 +227,22 @@ def test_a_recovery_store_that_is_ahead_of_the_disk_is_refused(tmp_path: Path, l
         part(tmp_path, state)
 
 
+def test_a_store_older_than_what_another_store_has_made_of_the_spool_is_refused(tmp_path: Path) -> None:
+    first = part(tmp_path)
+    first.write_batch([batch(0, frame(T0, 0.0))])
+    stale = first.snapshot()
+    first.close()
+    other = part(tmp_path)  # reads the stream again, in other batches
+    other.write_batch([batch(0, frame(T0, 0.0), frame(T0 + 1, 1.0))])
+    fresh = other.snapshot()
+    other.close()
+    with pytest.raises(ManifestError, match="another store's run has filled its spool; stop the flow, delete its rec"):
+        part(tmp_path, stale)
+    again = part(tmp_path, fresh)
+    again.write_batch([batch(2, frame(T0, 2.0), end=True)])
+    assert origins(tmp_path) == [(2, 0, 0), (2, 1, 0), (2, 2, 0)]
+
+
 def test_a_full_disk_makes_the_flow_wait_until_there_is_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
