@@ -102,7 +102,7 @@ def read_tails(connection: KafkaConnection, tails: Tails, spool: Spool, partitio
         if block.topic == ASSET_STREAM:
             tails.follow(block.records)
     log.info(
-        "read %d records back in %.1f s: %d items are known; %d blocks wait in the spool",
+        "read %d records back in %.1f s: %d items are known; %d blocks of the spool may not have been sent",
         sum(end - start for start, end in bounds.values()),
         monotonic() - asked_at,
         len(tails.last),

@@ -36,7 +36,10 @@ class Tails:
         self._identity = msgspec.json.Decoder(_Identity).decode
 
     def mark(self, source: str) -> int | None:
-        """The last instant until which everything of a source was handed on, if it is known."""
+        """The last instant until which everything of a source was handed on, if it is known.
+
+        Of a source that was killed before its first mark it is the first frame: nothing was said of it before.
+        """
         return self._marks[source][1] if source in self._marks else None
 
     def read(self, batch: RawBatch) -> None:
@@ -72,6 +75,7 @@ class Tails:
             return None
         self.run = max(self.run, record.run)
         if isinstance(record, Frame):
+            self._marks.setdefault(record.source, (record.run, record.received))
             self._values(record)
         else:
             for source, account in record.sources.items():

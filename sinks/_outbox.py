@@ -142,7 +142,7 @@ class Outbox:
         """Give a block to the client; what does not fit into its queue is the rest, for the next time."""
         self._next = position + 1
         self._unacknowledged[position] = None
-        sent = self._produce(block, partial(self._acknowledge, position, block))
+        sent = self._produce(block, partial(self._acknowledge, position, part_name(block)))
         rest = block.records[sent:]
         self._rest = (position, Block(block.topic, block.partition, rest)) if rest else None
 
@@ -158,14 +158,14 @@ class Outbox:
                 return i
         return len(records)
 
-    def _acknowledge(self, position: int, block: Block, error: KafkaError | None, last: Message) -> None:
+    def _acknowledge(self, position: int, part: str, error: KafkaError | None, last: Message) -> None:
         if error is not None:
             self._refused(error, last)
             return
         self._unacknowledged.pop(position, None)
         offset, (_, at_ms) = last.offset(), last.timestamp()
         assert offset is not None
-        self._parts[part_name(block)] = position + 1, offset + 1
+        self._parts[part] = position + 1, offset + 1
         self._at = max(self._at, at_ms * 1_000)
 
     def _pump(self) -> None:

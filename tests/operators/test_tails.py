@@ -48,6 +48,14 @@ def test_the_last_mark_is_that_of_the_newest_run_whatever_its_clock_says() -> No
     assert tails.run == 2
 
 
+def test_a_source_without_a_mark_was_heard_since_its_first_frame() -> None:
+    tails = Tails("gw-1")
+    tails.read(raw(frame(7, ("x", 1)), frame(8, ("x", 2)), frame(9, ("x", 3), run=2)))
+    assert tails.mark("s") == 7 * S
+    tails.read(raw(tick(8, "s")))
+    assert tails.mark("s") == 8 * S
+
+
 def test_other_gateways_and_poison_are_passed_over() -> None:
     tails = Tails("gw-1")
     other = frame(2, ("x", "gw-1"), gateway="gw-2", run=7)
