@@ -73,13 +73,18 @@ class Rejected(msgspec.Struct, gc=False):
 
 
 class LiveValue(msgspec.Struct, gc=False):
-    """One message for live fan-out: the newest value of `subject`, and the origin that says how new it is."""
+    """One message for live fan-out: the newest value of `subject`, and the origin that says how new it is.
+
+    Without a payload it is an end: all subjects that begin with `subject` (which ends with a dot) disappear, and what
+    was said there before goes on under `moved_to`, if that is given.
+    """
 
     subject: str
     payload: bytes
     partition: int
     offset: int
     index: int
+    moved_to: str | None = None
 
 
 def stream_key(partition: int) -> str:

@@ -124,7 +124,7 @@ class Site:
     def live_sink(self, generation: int | None = None) -> LiveSink:
         """Where serve publishes; a generation beside the live one has a stream and subjects of its own."""
         if generation is None:
-            return LiveSink(self.nats, self.stop)
+            return LiveSink(self.nats, self.stop, copy=self.copy)
         return LiveSink(self.nats, self.stop, stream=f"penstock-g{generation}", prefix=f"rebuild.g{generation}.")
 
     def archive_folder(self, generation: int) -> Path:

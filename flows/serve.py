@@ -3,6 +3,8 @@
 python -m bytewax.run flows.serve
 """
 
+from typing import Any
+
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource
@@ -14,13 +16,14 @@ from flows._site import entry, start
 from operators.dead_letters import dead_letters
 from operators.decode import decode_both
 from operators.live_values import live_values
+from sources._bound import Binding
 from sources._together import Together
 
 
 def build(
     partitions: int,
-    stream: FixedPartitionedSource[tuple[str, RawBatch], int],
-    state: FixedPartitionedSource[tuple[str, RawBatch], int],
+    stream: FixedPartitionedSource[tuple[str, RawBatch], Any],
+    state: FixedPartitionedSource[tuple[str, RawBatch], Any],
     live: Sink[tuple[str, list[LiveValue]]],
     letters: Sink[tuple[str, list[Outgoing]]],
 ) -> Dataflow:
@@ -40,11 +43,13 @@ def flow() -> Dataflow:
     site.create_topics()
     derived = site.generation("derive")
     generation = site.generation("serve")
+    live = site.live_sink()
+    bound = Binding(live.reached)
     made = build(
         site.partitions(),
-        site.stream("serve", generation),
-        site.state("serve", generation, derived),
-        site.live_sink(),
+        bound(site.stream("serve", generation)),
+        bound(site.state("serve", generation, derived)),
+        live,
         site.dead_letters("serve"),
     )
     return checked(site, made)

@@ -15,9 +15,21 @@ class Place(msgspec.Struct):
     units: dict[str, str]
 
 
+class Stand(msgspec.Struct):
+    """Where an asset stands, since which offset it is this asset (0: before all we read), and whether it is gone."""
+
+    path: str
+    since: int = 0
+    gone: bool = False
+
+
 class _Models(msgspec.Struct):
     definitions: dict[str, Place]
-    paths: dict[str, list[tuple[int, str]]]
+    stands: dict[str, Stand]
+
+
+Left = tuple[str, str | None]
+"""The path that an asset has left, and the one under which its values go on."""
 
 
 class Places:
@@ -35,31 +47,48 @@ class Places:
             place = self._models.definitions[known]
         return place
 
-    def path_at(self, asset: str, offset: int) -> str | None:
-        """The path that was in force at an offset; the first one before there was any."""
-        history = self._models.paths.get(asset)
-        if history is None:
-            return None
-        return next((path for since, path in reversed(history) if since <= offset), history[0][1])
+    def stand(self, asset: str) -> Stand | None:
+        """Where an asset stands, or stood when it was removed."""
+        return self._models.stands.get(asset)
 
-    def define(self, offset: int, frame: Frame, o: Observation) -> bool:
-        """Take over a definition; whether something changed. One that cannot be read leaves the last in force."""
-        if self._known.get(frame.asset) == frame.model:
-            return False
+    def define(self, offset: int, frame: Frame, o: Observation) -> Left | None:
+        """Take over a definition; one that cannot be read leaves the last in force."""
+        asset = frame.asset
+        if self._known.get(asset) == frame.model:
+            return None
         if frame.model not in self._models.definitions:
             try:
                 definition = Definition.from_value(o.value)
             except ContractError:
-                return False
+                return None
             units = {name: item.unit for name, item in definition.items.items() if item.unit is not None}
             self._models.definitions[frame.model] = Place(definition.path, units)
-        self._known[frame.asset] = frame.model
-        path = self._models.definitions[frame.model].path
-        history = self._models.paths.setdefault(frame.asset, [])
-        if not history or history[-1][1] != path:
-            history.append((offset, path))
+        self._known[asset] = frame.model
         self._frozen = None
-        return True
+        return self._stand(asset, self._models.definitions[frame.model].path, offset)
+
+    def _stand(self, asset: str, path: str, offset: int) -> Left | None:
+        stands, before = self._models.stands, self._models.stands.get(asset)
+        if before is None:
+            stands[asset] = Stand(path)
+        elif before.gone:
+            stands[asset] = Stand(path, offset)
+            return before.path, None
+        elif before.path != path:
+            stands[asset] = Stand(path, before.since)
+            return before.path, path
+        return None
+
+    def remove(self, offset: int, asset: str) -> Left | None:
+        """The asset is gone from the plant."""
+        model, stand = self._known.pop(asset, None), self._models.stands.get(asset)
+        if model is None or stand is None:
+            return None
+        if model not in self._known.values():
+            del self._models.definitions[model]
+        self._models.stands[asset] = Stand(stand.path, offset, gone=True)
+        self._frozen = None
+        return stand.path, None
 
     def save(self) -> msgspec.Raw:
         """All of it as msgpack; it seldom changes, so it is encoded once."""

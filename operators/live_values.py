@@ -1,8 +1,9 @@
 """What goes live: each observation and derived event as the newest value of its own subject.
 
 The place of an asset (its path) and its units come from the definitions on the stream. A derived event waits until the
-asset's own records have been read up to its basis, and is published under the path that was in force there; so live
-and rebuilt agree on subjects whichever of the two streams is ahead.
+asset's own records have been read up to its basis; so live and rebuilt agree whichever of the two streams is ahead.
+When an asset moves, its values go on under the new path; when it is removed, its subjects disappear, but for metrics
+that say so themselves.
 """
 
 from collections import deque
@@ -16,11 +17,11 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from assets.batch import Batch, DerivedBatch, LiveValue
 from assets.frame import DerivedEvent, Frame, Value, event_time
-from assets.stream import MODEL, observation_subject, state_subject
-from operators._places import Place, Places
+from assets.stream import GONE, MODEL, REMOVED, observation_subject, state_subject
+from operators._places import Left, Place, Places
 from operators._snapshot import opened
 
-SNAPSHOT_VERSION: Final = 1
+SNAPSHOT_VERSION: Final = 2
 MOST_HELD: Final = 50_000
 """Derived events that may wait; beyond it only the newest of each metric is kept, which is what stays published."""
 _INDEX_BITS: Final = 20
@@ -63,26 +64,36 @@ class StatePayload(msgspec.Struct, gc=False):
 class _Saved(msgspec.Struct):
     version: int
     next: int
+    next_derived: int
     models: msgspec.Raw
     held: list[DerivedEvent]
+    waiting: dict[str, dict[str, DerivedEvent]]
     unplaced: int
 
 
 class LiveValues:
     """One partition: turns batches of both streams into live values. Plain Python, no engine.
 
-    `unplaced` counts what had no definition yet: it cannot be given a subject, and the next key frame repeats it.
+    `unplaced` counts observations that had no definition yet: they cannot be given a subject, and the next key frame
+    repeats them. Of the derived events of such an asset the newest of each metric wait for its definition.
     """
 
     def __init__(self) -> None:
         self.unplaced = 0
-        self._next = 0
+        self._encode = msgspec.json.Encoder().encode
+        self._begin()
+
+    def _begin(self) -> None:
+        """Know nothing, as at the beginning of the stream."""
+        self._next = self._next_derived = 0
         self._places = Places()
         self._held: deque[DerivedEvent] = deque()
-        self._encode = msgspec.json.Encoder().encode
+        self._waiting: dict[str, dict[str, DerivedEvent]] = {}
 
     def batch(self, batch: Batch) -> list[LiveValue]:
         """The live values of a batch of records, and of the derived events that waited for it."""
+        if batch.first < self._next:  # the store was lost, so the stream is read again
+            self._begin()
         out: list[LiveValue] = []
         for offset, record in zip(batch.offsets, batch.records, strict=True):
             if type(record) is Frame:
@@ -93,6 +104,9 @@ class LiveValues:
 
     def derived(self, batch: DerivedBatch) -> list[LiveValue]:
         """The live values of derived events; those whose basis was not read yet wait."""
+        if batch.first < self._next_derived:
+            self._begin()
+        self._next_derived = batch.next
         out: list[LiveValue] = []
         self._held.extend(batch.events)
         self._release(out)
@@ -105,8 +119,14 @@ class LiveValues:
         asset, received, source, encode = frame.asset, frame.received, frame.source, self._encode
         place, prefix = self._place(frame.model, asset)
         for index, o in enumerate(frame.observations):
-            if o.item == MODEL and self._places.define(offset, frame, o):
+            if o.item == MODEL:
+                self._leave(asset, self._places.define(offset, frame, o), (partition, offset, index), out)
                 place, prefix = self._place(frame.model, asset)
+                for event in self._waiting.pop(asset, {}).values():
+                    self._event(event, out)
+            elif o.item == REMOVED:
+                self._leave(asset, self._places.remove(offset, asset), (partition, offset, index), out)
+                return  # the last that is said of an asset
             if place is None:
                 self.unplaced += 1
                 continue
@@ -122,6 +142,14 @@ class LiveValues:
         place = self._places.of(model, asset)
         return place, "" if place is None else observation_subject(place.path, asset, "")
 
+    def _leave(self, asset: str, left: Left | None, origin: Origin, out: list[LiveValue]) -> None:
+        """End the subjects of an asset at the path it has left."""
+        if left is not None:
+            before, now = left
+            for subject in (observation_subject, state_subject):
+                moved_to = None if now is None else subject(now, asset, "")
+                out.append(LiveValue(subject(before, asset, ""), b"", *origin, moved_to))
+
     def _release(self, out: list[LiveValue]) -> None:
         held, end = self._held, self._next
         while held and held[0].basis[1] < end:
@@ -129,10 +157,12 @@ class LiveValues:
 
     def _event(self, event: DerivedEvent, out: list[LiveValue]) -> None:
         partition, offset, basis_index = event.basis
-        path = self._places.path_at(event.asset, offset)
-        if path is None:
-            self.unplaced += 1
+        stand = self._places.stand(event.asset)
+        if stand is None:
+            self._waiting.setdefault(event.asset, {})[event.metric] = event
             return
+        if offset < stand.since or (stand.gone and event.value != GONE):
+            return  # it ended with the asset
         index = order(basis_index, event.id)
         payload = StatePayload(
             event.asset,
@@ -148,19 +178,23 @@ class LiveValues:
             (partition, offset, index),
             event.basis,
         )
-        subject = state_subject(path, event.asset, event.metric)
+        subject = state_subject(stand.path, event.asset, event.metric)
         out.append(LiveValue(subject, self._encode(payload), partition, offset, index))
 
     def save(self) -> bytes:
         """The state as versioned msgpack."""
-        saved = _Saved(SNAPSHOT_VERSION, self._next, self._places.save(), list(self._held), self.unplaced)
-        return msgspec.msgpack.encode(saved)
+        places, held = self._places.save(), list(self._held)
+        next_, derived = self._next, self._next_derived
+        return msgspec.msgpack.encode(
+            _Saved(SNAPSHOT_VERSION, next_, derived, places, held, self._waiting, self.unplaced)
+        )
 
     def load(self, snapshot: bytes) -> None:
         """Take over a saved state; raises `SnapshotError`."""
         with opened(snapshot, _Saved, SNAPSHOT_VERSION, "live_values") as saved:
             self._places.load(saved.models)
-        self._next, self.unplaced = saved.next, saved.unplaced
+        self._next, self._next_derived, self.unplaced = saved.next, saved.next_derived, saved.unplaced
+        self._waiting = saved.waiting
         self._held = deque(saved.held)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from assets.batch import Batch, DerivedBatch
+from assets.newest import Newest
 from operators.live_values import LiveValues
 from replay._accounts import Deviation
 from replay._compare import Origin
@@ -16,13 +17,13 @@ class ServeCheck:
     def __init__(self, observed: Offsets, derived: Offsets) -> None:
         self._observed, self._derived = observed, derived
         self._values: dict[int, LiveValues] = {}
-        self._newest: dict[str, Origin] = {}
+        self._folds: dict[int, Newest] = {}
         self.newer = 0
 
     @property
     def subjects(self) -> int:
         """How many subjects the stream speaks of."""
-        return len(self._newest)
+        return len(self._newest())
 
     def take(self, batch: Batch) -> None:
         """Observations; the whole of a partition comes before its derived events."""
@@ -41,14 +42,17 @@ class ServeCheck:
     def _fold(self, partition: int, batch: Batch | DerivedBatch) -> None:
         values = self._values.setdefault(partition, LiveValues())
         live = values.batch(batch) if isinstance(batch, Batch) else values.derived(batch)
-        for value in live:
-            place = (value.partition, value.offset, value.index)
-            self._newest[value.subject] = max(place, self._newest.get(value.subject, place))
+        self._folds.setdefault(partition, Newest()).take(live)
+
+    def _newest(self) -> dict[str, Origin]:
+        values = (value for fold in self._folds.values() for value in fold.values.values())
+        return {value.subject: (value.partition, value.offset, value.index) for value in values}
 
     def compare(self, stored: Mapping[str, bytes]) -> Iterator[Deviation]:
         """The subjects whose stored message is not the newest; what is newer than the bounds was not looked at."""
-        for subject in sorted(stored.keys() | self._newest.keys()):
-            expected = self._newest.get(subject)
+        newest = self._newest()
+        for subject in sorted(stored.keys() | newest.keys()):
+            expected = newest.get(subject)
             payload = stored.get(subject)
             found = None if payload is None else origin(payload)
             if found is not None and found[1] >= self._bound(subject, found[0]):

@@ -19,6 +19,7 @@ from assets.connection import NatsConnection
 log = logging.getLogger(__name__)
 
 STREAM: Final = "penstock"
+MARK: Final = "penstock.store"
 TIMEOUT_S: Final = 5.0
 RETRY_S: Final = 0.5
 IDLE_S: Final = 1.0
@@ -72,7 +73,8 @@ async def read_last(client: Client, stream: str, subject: str, *, follow: bool) 
                 raise ConnectionClosedError from None
             continue
         place = message.metadata
-        yield Last(message.subject, message.data, place.sequence.stream, place.num_pending)
+        if not message.subject.endswith(MARK):
+            yield Last(message.subject, message.data, place.sequence.stream, place.num_pending)
         if not follow and (place.num_pending == 0 or place.sequence.stream >= state.last_seq):
             return
 
@@ -127,11 +129,16 @@ async def _quiet(error: Exception) -> None:
     log.debug("nats: %s", error)
 
 
+def mark_subject(prefix: str) -> str:
+    """The subject of the message that names the store; it is gone when the stream is emptied or made anew."""
+    return prefix + MARK
+
+
 def stream_config(name: str, prefix: str) -> StreamConfig:
     """One stream with one message per subject, for observations and derived state."""
     return StreamConfig(
         name=name,
-        subjects=[f"{prefix}assets.>", f"{prefix}state.>"],
+        subjects=[f"{prefix}assets.>", f"{prefix}state.>", mark_subject(prefix)],
         storage=StorageType.FILE,
         max_msgs_per_subject=1,
         discard=DiscardPolicy.OLD,

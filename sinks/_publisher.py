@@ -4,22 +4,20 @@ import asyncio
 import logging
 import re
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-import msgspec
 from nats.aio.client import Client
 from nats.errors import BadSubjectError, Error, MaxPayloadError
 from nats.js import JetStreamContext
-from nats.js.api import StreamInfo
-from nats.js.errors import NotFoundError
 
 from assets.batch import LiveValue
 from assets.connection import NatsConnection
+from assets.newest import Newest
 from sinks._handover import Handover
-from sinks._jetstream import IDLE_S, RETRY_S, TIMEOUT_S, host, read_last, stream_config, while_connected
+from sinks._jetstream import IDLE_S, RETRY_S, TIMEOUT_S, host, while_connected
+from sinks._live_store import mark_anew, open_store, read_stored, store_id
 from sinks._wait import Stopping
 
 log = logging.getLogger(__name__)
@@ -28,39 +26,34 @@ MOST_BATCH: Final = 2_000
 """Messages behind one acknowledgement; a server drops what it cannot queue beyond 10 000."""
 MOST_WAITING: Final = 20_000
 """Messages that may wait for an acknowledgement before the flow is held up."""
-CHECK_S: Final = 10.0
+CHECK_S: Final = 2.0
 
-Order = tuple[int, int]
 _SUBJECT: Final = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 
 
-class StreamLostError(RuntimeError):
-    """The stream of live values is not the one this flow wrote to; the message says what to do."""
-
-
-class Identity(msgspec.Struct, frozen=True):
-    """What tells a store from one that was emptied or made anew: both numbers only grow."""
-
-    created: str
-    seq: int
-    messages: int
-
-
-class _Ordered(msgspec.Struct):
-    origin: tuple[int, int, int]
+class StoreLostError(RuntimeError):
+    """The store of live values has lost what this flow had published; the next start reads it from Kafka again."""
 
 
 class Publisher:
-    """A thread with its own event loop and one connection, shared by all partitions."""
+    """A thread with its own event loop and one connection, shared by all partitions.
 
-    def __init__(self, connection: NatsConnection, stop: Stopping, stream: str, prefix: str) -> None:
+    It keeps the newest value of every subject, so that a store that was lost can be filled again.
+    """
+
+    def __init__(self, connection: NatsConnection, stop: Stopping, stream: str, prefix: str, copy: str = "0/1") -> None:
         self._connection, self._stream, self._prefix = connection, stream, prefix
         self._host = host(connection)
+        self._copy, self._copies = map(int, copy.split("/"))
         self.handover: Handover[LiveValue] = Handover(
             stop, f"publish live values to NATS at {self._host}", MOST_WAITING
         )
-        self._identity: Identity | None = None
-        self._origins: dict[int, dict[str, Order]] = {}
+        self._store: str | None = None
+        self._reached = 0
+        self._disown = False
+        self._newest: dict[int, Newest] = {}
+        self._again: list[LiveValue] = []
+        self._found = ""
         self._batch: list[LiveValue] = []
         self._seq: int | None = None
         self._away = False
@@ -70,12 +63,10 @@ class Publisher:
         self._thread: threading.Thread | None = None
 
     def join(self) -> None:
-        """One more partition uses it; the first starts the thread."""
+        """One more partition uses it."""
         with self._lock:
             self._users += 1
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name=f"nats-{self._stream}", daemon=True)
-                self._thread.start()
+        self._start()
 
     def leave(self) -> None:
         """One partition less; the last ends the thread. Publishes nothing: a crash closes, too."""
@@ -86,26 +77,36 @@ class Publisher:
                 self.handover.ring()
                 self._thread.join(TIMEOUT_S)
 
-    @property
-    def identity(self) -> Identity:
-        """The store we write to."""
-        self.handover.until(lambda: self._identity is not None)
-        assert self._identity is not None
-        return self._identity
+    def reached(self) -> tuple[str, int]:
+        """The store that holds all that is done, and its newest sequence number."""
+        self._start()
+        self.handover.until(lambda: self._store is not None)
+        assert self._store is not None
+        return self._store, self._reached
 
-    def stored(self, partition: int, known: Identity | None) -> dict[str, Order]:
-        """What the store has of a partition, by subject; raises `StreamLostError`."""
-        self._check(known, self.identity)
-        return self._origins.pop(partition, {})
+    def newest(self, partition: int) -> Newest:
+        """What the store has of a partition; whoever writes keeps it up to date."""
+        self.reached()
+        return self._newest.setdefault(partition, Newest())
 
-    def _check(self, known: Identity | None, found: Identity) -> None:
-        if known is None:
+    def check(self, store: str, seq: int) -> None:
+        """Raise `StoreLostError` when the store is the same but older than this; another one is noticed by its id."""
+        found, reached = self.reached()
+        if store != found or seq <= reached:
             return
-        if known.created != found.created or known.seq > found.seq or known.messages > found.messages:
-            raise StreamLostError(
-                f'JetStream stream "{self._stream}" at {self._host} was emptied or made anew, so values are missing '
-                "in it; stop the flow, delete its recovery store and start it again: all values come back from Kafka"
-            )
+        self._disown = True
+        self.handover.ring()
+        self.handover.until(lambda: not self._disown)
+        raise StoreLostError(
+            f'JetStream stream "{self._stream}" at {self._host} has lost its newest {seq - reached} messages; '
+            "start the flow again: it will read the stream from its oldest record"
+        )
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name=f"nats-{self._stream}", daemon=True)
+                self._thread.start()
 
     # From here on: the thread
 
@@ -133,43 +134,83 @@ class Publisher:
 
     async def _session(self, client: Client, wake: asyncio.Event) -> None:
         stream = client.jetstream(timeout=TIMEOUT_S)
-        await self._open(client, stream)
+        await open_store(stream, self._stream, self._prefix)
+        await self._look(client, stream)
+        if self._away:
+            log.warning("NATS at %s is back", self._host)
+            self._away = False
         clock = asyncio.get_running_loop().time
         checked, self._seq = clock(), None
         while not self._closing:
             wake.clear()
+            if self._again or self._found != self._store:
+                await self._repeat(client, stream)
             self._batch = self._batch or self.handover.take(MOST_BATCH)
             if self._batch:
-                await self._send(client, stream)
+                await self._work_off(client, stream)
             else:
                 await _rest(wake)
-            if clock() - checked > CHECK_S:
-                self._look(await stream.stream_info(self._stream))
+            if clock() - checked > CHECK_S or self._disown:
+                await self._look(client, stream)
                 checked = clock()
 
-    async def _open(self, client: Client, stream: JetStreamContext) -> None:
-        """Find or make the stream; the first time also read what it holds."""
-        try:
-            info = await stream.stream_info(self._stream)
-        except NotFoundError:
-            self._check(self._identity, Identity("", 0, 0))
-            info = await stream.add_stream(stream_config(self._stream, self._prefix))
-        if self._identity is None:
-            self._origins = await _origins(client, self._stream, len(self._prefix))
-        self._look(info)
-        if self._away:
-            log.warning("NATS at %s is back", self._host)
-            self._away = False
+    async def _look(self, client: Client, stream: JetStreamContext) -> None:
+        """Whether the store is the one we know; the first time also read what it holds."""
+        last = (await stream.stream_info(self._stream)).state.last_seq
+        if self._disown or last < self._reached:
+            await mark_anew(stream, self._prefix)
+        self._found = await store_id(stream, self._stream, self._prefix)
+        if self._store is None:
+            stored = await read_stored(client, self._stream, len(self._prefix))
+            self._newest = {partition: Newest(values) for partition, values in stored.items()}
+            self._store, self._reached = self._found, last
+        elif self._disown:
+            self._store, self._disown = self._found, False
+        elif self._found != self._store:
+            self._again = self._all()
+            self._reached, self._seq = 0, None
+            log.warning(
+                'JetStream stream "%s" at %s was emptied or made anew; publishing all %d newest values again',
+                *(self._stream, self._host, len(self._again)),
+            )
         self.handover.notify()
 
-    def _look(self, info: StreamInfo) -> None:
-        found = Identity(str(info.created), info.state.last_seq, info.state.messages)
-        self._check(self._identity, found)
-        self._identity = found
+    def _all(self) -> list[LiveValue]:
+        """The newest values of the partitions that are ours; some may still wait: then they are published twice."""
+        own = [fold for p, fold in list(self._newest.items()) if p % self._copies == self._copy]
+        return [value for fold in own for value in list(fold.values.values())]
 
-    async def _send(self, client: Client, stream: JetStreamContext) -> None:
-        """Publish the batch and wait until all of it is stored."""
-        batch, prefix, publish = self._batch, self._prefix, client.publish
+    async def _repeat(self, client: Client, stream: JetStreamContext) -> None:
+        """Fill the store again; only then does it count as the one that holds all that is done."""
+        while self._again:
+            batch = self._again[:MOST_BATCH]
+            if (kept := await self._send(batch, client, stream)) is None:
+                del self._again[: len(batch)]
+            else:
+                self._again[: len(batch)] = kept
+        self._store = self._found
+
+    async def _work_off(self, client: Client, stream: JetStreamContext) -> None:
+        """Publish the batch up to its first end, or carry out that end."""
+        ends = next((i for i, value in enumerate(self._batch) if not value.payload), len(self._batch))
+        if ends == 0:
+            subject = self._batch[0].subject
+            if _SUBJECT.fullmatch(subject[:-1]):
+                await stream.purge_stream(self._stream, subject=f"{self._prefix}{subject}>")
+            self._done(1)
+        elif (kept := await self._send(self._batch[:ends], client, stream)) is None:
+            self._done(ends)
+        else:
+            self._batch[:ends] = kept
+            self.handover.done(ends - len(kept))
+
+    def _done(self, count: int) -> None:
+        del self._batch[:count]
+        self.handover.done(count)
+
+    async def _send(self, batch: list[LiveValue], client: Client, stream: JetStreamContext) -> list[LiveValue] | None:
+        """Publish messages and wait until all are stored; else those that are to be sent again."""
+        prefix, publish = self._prefix, client.publish
         try:
             if self._seq is None:  # the count begins with one message of which we know where it went
                 self._seq = (await stream.publish(prefix + batch[0].subject, batch[0].payload)).seq
@@ -177,34 +218,27 @@ class Publisher:
                 await publish(prefix + value.subject, value.payload)
             last = await stream.publish(prefix + batch[-1].subject, batch[-1].payload)
         except BadSubjectError:
-            self._drop("the subject is malformed", lambda value: _SUBJECT.fullmatch(value.subject) is not None)
+            return self._drop(
+                batch, "the subject is malformed", lambda value: _SUBJECT.fullmatch(value.subject) is not None
+            )
         except MaxPayloadError:
             most = client.max_payload
-            self._drop(f"the server takes {most} bytes at most", lambda value: len(value.payload) <= most)
-        else:
-            self._confirm(last.seq)
-
-    def _confirm(self, seq: int) -> None:
-        assert self._seq is not None
-        assert self._identity is not None
-        lost = self._seq + len(self._batch) - seq
-        self._seq = seq
+            return self._drop(batch, f"the server takes {most} bytes at most", lambda value: len(value.payload) <= most)
+        lost, self._seq = self._seq + len(batch) - last.seq, last.seq
         if lost > 0:
-            log.warning("NATS at %s lost %d of %d messages; sending them again", self._host, lost, len(self._batch))
-            return
-        self._identity = Identity(self._identity.created, seq, self._identity.messages)
-        count, self._batch = len(self._batch), []
-        self.handover.done(count)
+            log.warning("NATS at %s lost %d of %d messages; sending them again", self._host, lost, len(batch))
+            return batch
+        self._reached = last.seq
+        return None
 
-    def _drop(self, reason: str, good: Callable[[LiveValue], bool]) -> None:
+    def _drop(self, batch: list[LiveValue], reason: str, good: Callable[[LiveValue], bool]) -> list[LiveValue]:
         """Leave out what no server would ever take."""
-        kept = [value for value in self._batch if good(value)]
-        gone = len(self._batch) - len(kept)
-        first = next((value for value in self._batch if not good(value)), None)
+        kept = [value for value in batch if good(value)]
+        first = next((value for value in batch if not good(value)), None)
+        gone = len(batch) - len(kept)
         log.error('could not publish %d messages, first "%s": %s; left out', gone, first and first.subject, reason)
-        self._batch = kept
         self._seq = None
-        self.handover.done(gone)
+        return kept
 
 
 def _ring(loop: asyncio.AbstractEventLoop, wake: asyncio.Event) -> None:
@@ -215,14 +249,3 @@ def _ring(loop: asyncio.AbstractEventLoop, wake: asyncio.Event) -> None:
 async def _rest(wake: asyncio.Event) -> None:
     with suppress(asyncio.TimeoutError):
         await asyncio.wait_for(wake.wait(), IDLE_S)
-
-
-async def _origins(client: Client, stream: str, skip: int) -> dict[int, dict[str, Order]]:
-    """What is stored, by partition and subject (without its prefix)."""
-    decode = msgspec.json.Decoder(_Ordered).decode
-    origins: dict[int, dict[str, Order]] = defaultdict(dict)
-    async for last in read_last(client, stream, ">", follow=False):
-        with suppress(msgspec.DecodeError):
-            partition, offset, index = decode(last.payload).origin
-            origins[partition][last.subject[skip:]] = (offset, index)
-    return origins

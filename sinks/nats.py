@@ -2,8 +2,9 @@
 
 Messages go out in batches behind one acknowledgement: a connection is served in order, so the last message's sequence
 number says whether all before it are stored. A batch without its acknowledgement is sent again; that only repeats
-newest values. What the store already has, or has newer, is skipped when a flow starts, so a replay never shows old
-values as new. While NATS is away the flow waits.
+newest values. What the store already has, or has newer, is left out, so a replay never shows old values as new. While
+NATS is away the flow waits. A store that was emptied or made anew gets all newest values again; if that happened while
+no flow ran, `LiveSink.reached` tells it by another store id, and the flow reads the stream again.
 """
 
 from itertools import chain
@@ -14,33 +15,47 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from assets.batch import LiveValue
 from assets.connection import NatsConnection
+from assets.newest import Newest
 from sinks._jetstream import STREAM, Last, delete_stream, find_last_values, last_values, subscribe_last
-from sinks._publisher import Identity, Publisher, StreamLostError
+from sinks._publisher import Publisher, StoreLostError
 from sinks._wait import Stopping
 
 __all__ = [
     "STREAM",
     "Last",
     "LiveSink",
-    "StreamLostError",
+    "StoreLostError",
     "delete_stream",
     "find_last_values",
     "last_values",
     "subscribe_last",
 ]
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 MOST_PARTITIONS: Final = 1024
 
 
 class LiveSink(FixedPartitionedSink[list[LiveValue], bytes]):
     """Items are `(stream_key(partition), live values)`; all partitions share one connection.
 
-    `prefix` (`rebuild.g2.`) and a `stream` of its own keep a rebuilt generation away from the live subjects.
+    `prefix` (`rebuild.g2.`) and a `stream` of its own keep a rebuilt generation away from the live subjects. `copy`
+    i/N: this process writes the partitions p with p % N == i.
     """
 
-    def __init__(self, connection: NatsConnection, stop: Stopping, *, stream: str = STREAM, prefix: str = "") -> None:
-        self._publisher = Publisher(connection, stop, stream, prefix)
+    def __init__(
+        self,
+        connection: NatsConnection,
+        stop: Stopping,
+        *,
+        stream: str = STREAM,
+        prefix: str = "",
+        copy: str = "0/1",
+    ) -> None:
+        self._publisher = Publisher(connection, stop, stream, prefix, copy)
+
+    def reached(self) -> tuple[str, int]:
+        """The id of the store that holds all that was published and its newest number; waits for NATS."""
+        return self._publisher.reached()
 
     def list_parts(self) -> list[str]:
         return [f"{partition:04}" for partition in range(MOST_PARTITIONS)]
@@ -58,34 +73,28 @@ class _Partition(StatefulSinkPartition[list[LiveValue], bytes]):
     def __init__(self, publisher: Publisher, partition: int, resume: bytes | None) -> None:
         publisher.join()
         self._publisher = publisher
-        known = None if resume is None else msgspec.msgpack.decode(resume, type=_State).identity
-        self._stored = publisher.stored(partition, known)
+        if resume is not None:
+            publisher.check(*_known(resume))
+        self._newest: Newest = publisher.newest(partition)
         self._ticket = 0
 
     def write_batch(self, values: list[list[LiveValue]]) -> None:
-        flat = list(chain.from_iterable(values))
-        if self._stored:
-            flat = [value for value in flat if self._newer(value)]
-        if flat:
-            self._ticket = self._publisher.handover.put(flat)
-
-    def _newer(self, value: LiveValue) -> bool:
-        stored = self._stored.get(value.subject)
-        if stored is None:
-            return True
-        if (value.offset, value.index) <= stored:
-            return False
-        del self._stored[value.subject]
-        return True
+        told = self._newest.take(chain.from_iterable(values))
+        if told:
+            self._ticket = self._publisher.handover.put(told)
 
     def snapshot(self) -> bytes:
         self._publisher.handover.flush(self._ticket)
-        return msgspec.msgpack.encode(_State(STATE_VERSION, self._publisher.identity))
+        return msgspec.msgpack.encode((STATE_VERSION, *self._publisher.reached()))
 
     def close(self) -> None:
         self._publisher.leave()
 
 
-class _State(msgspec.Struct):
-    version: int
-    identity: Identity
+def _known(state: bytes) -> tuple[str, int]:
+    """The store and the number in it that a snapshot was taken at; one of another version knows none."""
+    try:
+        _, store, seq = msgspec.msgpack.decode(state, type=tuple[int, str, int])
+    except msgspec.DecodeError:
+        return "", 0
+    return store, seq

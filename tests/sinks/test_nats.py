@@ -3,10 +3,12 @@
 import asyncio
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from nats.aio.client import Client
 
@@ -17,7 +19,7 @@ from deploy.wait import until
 from sinks import _wait
 from sinks._jetstream import connect, host
 from sinks._wait import Interrupted
-from sinks.nats import Last, LiveSink, StreamLostError, last_values, subscribe_last
+from sinks.nats import Last, LiveSink, StoreLostError, find_last_values, last_values, subscribe_last
 from sources._partition import Stop
 
 pytestmark = pytest.mark.slow
@@ -40,9 +42,23 @@ class Rig:
         self.stop = Stop()
         self.fold: dict[str, int] = {}
 
+    def new_sink(self, copy: str = "0/1") -> LiveSink:
+        return LiveSink(self.connection, self.stop, stream=self.name, prefix=self.prefix, copy=copy)
+
     def part(self, state: bytes | None = None, partition: int = 0) -> "Part":
-        sink = LiveSink(self.connection, self.stop, stream=self.name, prefix=self.prefix)
-        return Part(self, sink.build_part("live", f"{partition:04}", state))
+        self.sink = self.new_sink()
+        return Part(self, self.sink.build_part("live", f"{partition:04}", state))
+
+    def reached(self) -> tuple[str, int]:
+        sink = self.new_sink()
+        part = sink.build_part("live", "0999", None)
+        try:
+            return sink.reached()
+        finally:
+            part.close()
+
+    def found(self) -> dict[str, bytes]:
+        return asyncio.run(find_last_values(self.connection, self.name)) or {}
 
     def held(self) -> dict[str, int]:
         last = asyncio.run(last_values(self.connection, self.name))
@@ -185,37 +201,108 @@ def test_a_stop_during_the_start_is_heard(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("loss", ["delete", "purge"])
-def test_a_store_that_was_lost_is_told_at_the_next_start(rig: Rig, loss: str) -> None:
+def test_a_store_that_was_lost_while_nobody_ran_has_another_id(rig: Rig, loss: str) -> None:
     part = rig.part()
     part.write(0, 100)
-    part.snapshot()
-    part.close()
-    part = rig.part()  # counts what is there
     state = part.snapshot()
+    before = rig.reached()
     part.close()
+    assert rig.reached() >= before
     asyncio.run(getattr(rig, loss)())
-    with pytest.raises(StreamLostError) as error:
-        rig.part(state)
-    assert str(error.value) == (
-        f'JetStream stream "{rig.name}" at {host(rig.connection)} was emptied or made anew, so values are missing in '
-        "it; stop the flow, delete its recovery store and start it again: all values come back from Kafka"
-    )
-    part = rig.part()
+    assert rig.reached()[0] != before[0]
+    part = rig.part(state)
     part.write(0, 100)
     part.snapshot()
     part.close()
     assert rig.held() == rig.fold
 
 
-def test_a_store_deleted_under_a_running_flow_ends_the_flow(rig: Rig) -> None:
+@pytest.mark.parametrize("loss", ["delete", "purge"])
+def test_a_store_lost_under_a_running_flow_gets_all_newest_values_again(
+    rig: Rig, loss: str, caplog: pytest.LogCaptureFixture
+) -> None:
     part = rig.part()
     part.write(0, 100)
     part.snapshot()
-    asyncio.run(rig.delete())
+    before = rig.reached()
+    asyncio.run(getattr(rig, loss)())
     part.write(100, 10)
-    with pytest.raises(StreamLostError):
-        part.snapshot()
+    until(lambda: rig.sink.reached()[0] != before[0], 20, "the loss to be noticed and mended")
+    part.write(110, 5)
+    part.snapshot()
     part.close()
+    assert rig.held() == rig.fold
+    told = [message for message in caplog.messages if "emptied or made anew" in message]
+    where = f'JetStream stream "{rig.name}" at {host(rig.connection)}'
+    assert told == [f"{where} was emptied or made anew; publishing all 50 newest values again"]
+
+
+def test_a_server_that_comes_back_with_an_empty_store_gets_all_newest_values_again(server: Nats) -> None:
+    rig = Rig(NatsConnection(url=server.address), "penstock")
+    part = rig.part()
+    part.write(0, 9_000, subjects=3_000)
+    part.snapshot()
+    server.kill()
+    shutil.rmtree(server.data)
+    server.start()
+    part.write(9_000, 600, subjects=700)
+    part.snapshot()
+    assert rig.sink.reached()[1] > 0
+    until(lambda: rig.held() == rig.fold, 20, "all values")
+    part.close()
+
+
+def test_a_store_that_lost_its_newest_messages_is_told_and_then_filled_again(rig: Rig) -> None:
+    part = rig.part()
+    part.write(0, 100)
+    state = part.snapshot()
+    store, seq = rig.reached()
+    part.close()
+    newer = msgspec.msgpack.encode((2, store, seq + 7))
+    with pytest.raises(StoreLostError) as error:
+        rig.part(newer)
+    assert str(error.value) == (
+        f'JetStream stream "{rig.name}" at {host(rig.connection)} has lost its newest 7 messages; '
+        "start the flow again: it will read the stream from its oldest record"
+    )
+    assert rig.reached()[0] != store
+    rig.part(newer).close()
+    rig.part(state).close()
+
+
+def end(offset: int, subject: str, moved_to: str | None = None) -> LiveValue:
+    return LiveValue(subject, b"", 0, offset, 0, moved_to)
+
+
+def test_an_end_removes_subjects_and_a_move_takes_their_values_along(rig: Rig) -> None:
+    part = rig.part()
+    messages = [live(0, 0), live(1, 1), end(2, f"{PATH}.press-01.", f"{PATH}.press-02."), live(3, 1)]
+    for _ in range(2):
+        part.inner.write_batch([messages])  # type: ignore[attr-defined]
+        part.snapshot()
+        moved = {f"{PATH}.press-02.item-0": 0, f"{PATH}.press-02.item-1": 1, f"{PATH}.press-01.item-1": 3}
+        assert rig.held() == moved
+        part.close()
+        part = rig.part()
+    part.inner.write_batch([[end(4, f"{PATH}.press-02."), end(5, "no such..")]])  # type: ignore[attr-defined]
+    part.snapshot()
+    part.close()
+    assert rig.held() == {f"{PATH}.press-01.item-1": 3}
+
+
+def test_a_copy_repeats_its_own_partitions_only(rig: Rig) -> None:
+    one, other = rig.new_sink("0/2"), rig.new_sink("1/2")
+    parts = [one.build_part("live", "0000", None), other.build_part("live", "0001", None)]
+    for partition, part in enumerate(parts):
+        part.write_batch([[live(5, partition, partition=partition)]])
+        part.snapshot()
+    parts[0].write_batch([[live(6, 0)]])
+    parts[0].snapshot()
+    asyncio.run(rig.delete())
+    until(lambda: len(rig.found()) == 2, 20, "both copies to fill the store again")
+    for part in parts:
+        part.close()
+    assert rig.held() == {live(6, 0).subject: 6, live(5, 1).subject: 5}
 
 
 def test_what_no_server_takes_is_left_out_and_the_rest_arrives(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
@@ -255,14 +342,14 @@ def test_messages_that_a_server_lost_are_sent_again(
 
 
 def test_partitions_share_a_stream_and_read_back_their_own_part(rig: Rig) -> None:
-    sink = LiveSink(rig.connection, rig.stop, stream=rig.name, prefix=rig.prefix)
+    sink = rig.new_sink()
     parts = [sink.build_part("live", f"{partition:04}", None) for partition in range(3)]
     for partition, part in enumerate(parts):
         part.write_batch([[live(5, 10 + partition, partition=partition)]])
     for part in parts:
         part.snapshot()
         part.close()
-    sink = LiveSink(rig.connection, rig.stop, stream=rig.name, prefix=rig.prefix)
+    sink = rig.new_sink()
     parts = [sink.build_part("live", f"{partition:04}", None) for partition in range(3)]
     for partition, part in enumerate(parts):
         part.write_batch([[live(4, 10 + partition, value=-1, partition=partition)]])

@@ -1,0 +1,65 @@
+"""The JetStream stream of live values as a store with an id, which is gone when the stream is emptied or made anew."""
+
+import secrets
+from collections import defaultdict
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NotFoundError
+
+from assets.batch import LiveValue
+from sinks._jetstream import mark_subject, read_last, stream_config
+
+FIRST_OF_SUBJECT: Final = {"Nats-Expected-Last-Subject-Sequence": "0"}
+"""A message that is only stored when its subject has none: of two processes that make a store, one wins."""
+
+
+class _Ordered(msgspec.Struct):
+    origin: tuple[int, int, int]
+
+
+async def open_store(stream: JetStreamContext, name: str, prefix: str) -> None:
+    """Find or make the stream."""
+    config = stream_config(name, prefix)
+    try:
+        found = (await stream.stream_info(name)).config.subjects or []
+    except NotFoundError:
+        await stream.add_stream(config)
+    else:
+        if mark_subject(prefix) not in found:
+            await stream.update_stream(config)
+
+
+async def store_id(stream: JetStreamContext, name: str, prefix: str) -> str:
+    """The id of the store; one without gets one: nobody can have written to it what a flow relies on."""
+    subject = mark_subject(prefix)
+    try:
+        mark = await stream.get_last_msg(name, subject)
+    except NotFoundError:
+        with suppress(APIError):
+            await stream.publish(subject, _new_id(), headers=dict(FIRST_OF_SUBJECT))
+        mark = await stream.get_last_msg(name, subject)
+    return (mark.data or b"").decode()
+
+
+async def mark_anew(stream: JetStreamContext, prefix: str) -> None:
+    """Give the store another id: it has lost what flows relied on."""
+    await stream.publish(mark_subject(prefix), _new_id())
+
+
+def _new_id() -> bytes:
+    return secrets.token_hex(8).encode()
+
+
+async def read_stored(client: Client, stream: str, skip: int) -> dict[int, list[LiveValue]]:
+    """What is stored, by partition; `skip`: the length of the prefix of all subjects."""
+    decode = msgspec.json.Decoder(_Ordered).decode
+    stored: dict[int, list[LiveValue]] = defaultdict(list)
+    async for last in read_last(client, stream, ">", follow=False):
+        with suppress(msgspec.DecodeError):
+            origin = decode(last.payload).origin
+            stored[origin[0]].append(LiveValue(last.subject[skip:], last.payload, *origin))
+    return stored
