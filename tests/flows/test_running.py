@@ -1,21 +1,18 @@
-"""The flows as they are run: real servers, with and without recovery, clean stops, poison, refusals."""
+"""The flows as they are run: real servers, with and without recovery, clean stops, refusals."""
 
 import json
 import signal
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
 
-from assets.frame import encode_frame
-from assets.stream import ASSET_STREAM, DEAD_LETTERS, partition_of, state_topic
+from assets.stream import ASSET_STREAM, partition_of, state_topic
 from deploy.processes import Flow
 from deploy.stack import Stack
 from deploy.wait import until
 from flows._site import View
-from sources.kafka import read_range, watermarks
+from sources.kafka import read_range
 from tests.flows.bench import Bench
-from tests.streams import frame
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -81,37 +78,6 @@ def test_without_its_recovery_store_derive_writes_nothing_again(bench: Bench) ->
     after = bench.events()
     ids = [event.id for event in after]
     assert len(ids) == len(set(ids)) > len(before)
-
-
-POISON = {
-    "not_json": b"{",
-    "contract": b'{"v":1}',
-    "unknown_version": encode_frame(frame(1, ("x", 1))).replace(b'"v":1', b'"v":99'),
-    "null_value": None,
-    "too_large": b"x" * 2_000_000,
-    "wrong_key": encode_frame(frame(1, ("x", 1), asset="somebody-else")),
-}
-
-
-BIG = {"message.max.bytes": 5_000_000, "compression.type": "zstd"}
-"""Compressed, two megabytes pass the limits of any broker."""
-
-
-def test_poison_becomes_dead_letters_and_the_flow_goes_on(bench: Bench) -> None:
-    before = bench.letters()
-    producer = Producer({**BIG, "bootstrap.servers": bench.servers.kafka_bootstrap})
-    home = partition_of(ASSETS[0], 12)
-    for value in POISON.values():
-        producer.produce(ASSET_STREAM, value, ASSETS[0].encode(), home)
-    producer.flush()
-    bench.write(6)
-    flow = bench.flow("derive", recovery=True).start()
-    until(lambda: flow.poll() is not None or bench.finished("derive"), 60, "derive to finish")
-    assert flow.stop(20) == 0, flow.last_lines()
-    assert bench.letters() - before == len(POISON)
-    bounds = dict(watermarks(bench.kafka, DEAD_LETTERS))
-    kept = [v for batch in read_range(bench.kafka, DEAD_LETTERS, bounds) for v in batch.values]
-    assert sorted(map(repr, kept)) == sorted(map(repr, POISON.values()))
 
 
 def test_a_flow_with_a_wrong_plant_says_all_and_starts_nothing(bench: Bench, tmp_path: Path) -> None:
