@@ -22,6 +22,7 @@ from flows._gateway import read_tails
 from operators._tails import Tails
 from replay._accounts import Accounts
 from sinks._spool import Spool
+from sinks.kafka import ensure_topics, stream_topics
 from sources.kafka import read_range, watermarks
 from tests.flows.field import PRESSES, Field, Written
 
@@ -118,6 +119,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A broker of its own, on a port that nobody else wants while it is down."""
     folder = tmp_path_factory.mktemp("broker")
     with Stack(folder, External(nats_url="none"), preferred_ports={"kafka": free_port()}) as running:
+        ensure_topics(KafkaConnection(bootstrap=running.kafka_bootstrap), stream_topics(1))
         yield running
 
 
