@@ -33,6 +33,8 @@ from sources.kafka import read_range, watermarks
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 SECONDS = 45
+MANY = 20
+"""Changes that must have been there to compare, also on a machine that is slow to start."""
 SECOND_US = 1_000_000
 FOR_EVER = 1 << 62
 TOLERANCE_US = {"press": 0, "furnace": 0, "conveyor": 1 * SECOND_US}
@@ -116,7 +118,7 @@ def test_every_derived_state_is_what_the_truth_says(demo: Demo) -> None:
     end = last_mark(demo.kafka)
     unsure = [*expected.doubts(demo.truth, since), *(Doubt(asset, end, FOR_EVER) for asset in ASSETS)]
     unsure += unanswered(demo.kafka)
-    assert end - since > (SECONDS - 10) * SECOND_US
+    assert len([at for _, _, _, at in wanted if at < end]) > MANY
     assert missing(wanted, told, unsure) == []
     assert missing(told, wanted, unsure) == []
 
