@@ -14,6 +14,7 @@ from assets.batch import Outgoing, RawBatch
 from assets.frame import Observation
 from assets.status import is_good
 from assets.stream import ASSET_STREAM
+from flows._manifest import checked
 from flows._site import entry, start
 from operators.asset_logic import AssetLogic, Change
 from operators.asset_state import asset_state
@@ -70,4 +71,5 @@ def flow() -> Dataflow:
     site.create_topics()
     ensure_topics(site.kafka, [TopicSpec(name=TOPIC, like=ASSET_STREAM)])
     stream = StreamSource(site.kafka, ASSET_STREAM, site.stop, copy=site.copy, group="overheat")
-    return build(site.partitions(), stream, StreamSink(site.kafka, TOPIC, site.stop, resume="prefix"))
+    out = StreamSink(site.kafka, TOPIC, site.stop, resume="prefix")
+    return checked(site, build(site.partitions(), stream, out))
