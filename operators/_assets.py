@@ -52,12 +52,11 @@ class Assets(Generic[L]):
     def batch(self, batch: Batch) -> list[DerivedEvent]:
         """Handle the records of a batch; returns what they change."""
         out: list[DerivedEvent] = []
-        frame, tick = self._frame, self._tick
         for offset, record in zip(batch.offsets, batch.records, strict=True):
-            if type(record) is Frame:
-                frame(offset, record, out)
+            if isinstance(record, Frame):
+                self._frame(offset, record, out)
             else:
-                tick(offset, record, out)  # type: ignore[arg-type]
+                self._tick(offset, record, out)
         return out
 
     def _frame(self, offset: int, frame: Frame, out: list[DerivedEvent]) -> None:
@@ -69,7 +68,8 @@ class Assets(Generic[L]):
         wanted, due = logic.wanted, logic.due
         for o in observations:
             item = o.item
-            if wanted is not None and item not in wanted and item not in FACTS and due is None:
+            hot = item in wanted if wanted is not None else item not in FACTS
+            if not hot and due is None and item not in FACTS:
                 continue
             time, flags = o.source_time, o.flags
             if time is None or (flags and flags & CLOCK_SKEW):
@@ -79,13 +79,13 @@ class Assets(Generic[L]):
                 if due is not None and due <= time:
                     self._fire(asset, logic, time, self._at(offset, observations, o), out)
                 logic.now = time
-            if item in FACTS:
+            if hot and (changes := logic.on_observation(o)):
+                self._emit(asset, logic, changes, time, self._at(offset, observations, o), out)
+            elif not hot and item in FACTS:
                 self._fact(self._at(offset, observations, o), frame, logic, o, out)
                 if item == REMOVED:
                     return  # the last that is said of an asset; a later frame begins it anew
                 wanted = logic.wanted
-            elif (wanted is None or item in wanted) and (changes := logic.on_observation(o)):
-                self._emit(asset, logic, changes, time, self._at(offset, observations, o), out)
             due = logic.due
         if due is not None:
             self._timers.set(asset, due)
@@ -211,8 +211,7 @@ class Assets(Generic[L]):
 
     def _id(self, origin: Origin, metric: str) -> str:
         if origin != self._origin:
-            self._origin = origin
-            self._numbers = {}
+            self._origin, self._numbers = origin, {}
         number = self._numbers[metric] = self._numbers.get(metric, -1) + 1
         return f"{origin[0]}:{origin[1]}:{origin[2]}:{metric}:{number}"
 

@@ -53,17 +53,17 @@ class FrameDecoder:
     def __call__(self, raw: RawBatch) -> tuple[Batch, list[Rejected]]:
         records: list[Frame | Tick] = []
         failed: dict[int, Rejected] = {}
-        keys, values, known = raw.keys, raw.values, self._keys
-        for i, value in enumerate(values):
-            key = keys[i]
+        values, known, add = raw.values, self._keys, records.append
+        for i, key in enumerate(raw.keys):
+            value = values[i]
             try:
                 if key is None or value is None or len(value) > MOST_BYTES:
-                    records.append(_tick(key, value))
+                    add(_tick(key, value))
                     continue
                 frame = decode_frame(value)
                 if known.get(frame.asset) != key:
                     self._check_key(frame.asset, key, raw.partition)
-                records.append(frame)
+                add(frame)
             except ContractError as error:
                 failed[i] = _rejected(raw, raw.offsets[i], key, value, error)
         offsets = [offset for i, offset in enumerate(raw.offsets) if i not in failed] if failed else raw.offsets

@@ -6,7 +6,7 @@ removed one ends (its metric becomes unknown) and a new one starts afresh.
 
 import functools
 import operator
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import msgspec
@@ -26,6 +26,8 @@ KINDS: dict[str, type[Rule]] = discover("operators", "Spec")
 _State: Any = functools.reduce(operator.or_, (kind.State for kind in KINDS.values()))
 
 Named = tuple[str, Rule]
+_Watch = tuple[str, Rule, Callable[[str, Any, Observation, int], Changes], Any]
+"""A rule at work on one asset: metric, rule, its hook for observations, its state; at hand without a look-up."""
 
 
 class Compiled:
@@ -69,37 +71,39 @@ class Rules(AssetLogic):
 
     def __post_init__(self) -> None:
         self._rules = _NOTHING
-        self._by_item = _NOTHING.by_item
         self._sources: dict[str, str | None] = {}
+        self._watching: dict[str, tuple[_Watch, ...]] = {}
 
     def bind(self, definition: Definition) -> None:
         self._rules = compiled(definition.derive)
-        self._by_item = self._rules.by_item
         self._sources = {metric: rule.source(definition) for metric, rule in self._rules.rules.items()}
+        self._watching = {item: tuple(map(self._watch, named)) for item, named in self._rules.by_item.items()}
+
+    def _watch(self, named: Named) -> _Watch:
+        metric, rule = named
+        return metric, rule, rule.on_observation, self.states.setdefault(metric, rule.State())
 
     def on_definition(self, definition: Definition) -> Changes:
         """Keep the states of unchanged rules, end the others; a rule that cannot be run has a Bad metric."""
-        before = self._rules
-        self.bind(definition)
+        before, after = self._rules.rules, compiled(definition.derive).rules
         ended: list[Change] = []
-        for metric, rule in before.rules.items():
-            if self._rules.rules.get(metric) != rule:
+        for metric, rule in before.items():
+            if after.get(metric) != rule:
                 ended += _named(rule, rule.on_end(metric, self.states.pop(metric), self.now))
-        for metric, rule in self._rules.rules.items():
-            if metric not in self.states:
-                self.states[metric] = rule.State()
+        for metric, rule in after.items():
+            self.states.setdefault(metric, rule.State())
+        self.bind(definition)
         self._reckon_due()
         return ended + [Change(metric, None, status=BAD_CONFIGURATION_ERROR) for metric in self._rules.broken]
 
     @property
     def wanted(self) -> Container[str]:
-        return self._by_item
+        return self._watching
 
     def on_observation(self, o: Observation) -> Changes:
         out: list[Change] | None = None
         time, flags = o.time, o.flags
-        for metric, rule in self._by_item.get(o.item, ()):
-            state = self.states[metric]
+        for metric, rule, observe, state in self._watching.get(o.item, ()):
             if flags:
                 if not counts(state, time, flags):
                     continue
@@ -107,9 +111,10 @@ class Rules(AssetLogic):
                 continue
             else:
                 state.sample = time
-            state.time = max(state.time, time)
+            if time > state.time:  # noqa: PLR1730 - max() costs a call in the hottest loop
+                state.time = time
             due = state.due
-            changes = rule.on_observation(metric, state, o, state.time)
+            changes = observe(metric, state, o, state.time)
             if state.due != due:
                 self._reckon_due()
             if changes:
