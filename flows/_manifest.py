@@ -14,10 +14,9 @@ from bytewax.dataflow import Dataflow, Operator
 
 from assets.condition import Refused
 from flows._site import Site
-from flows._store import DELETE, Store, named_store
+from flows._store import DELETE, MANIFEST, OTHER_CLUSTER, Store, named_store, other_cluster
 from sources.kafka import cluster
 
-FILE: Final = "manifest.json"
 STATEFUL: Final[Mapping[str, str]] = {"input": "source", "output": "sink", "stateful_batch": "builder"}
 """The engine's steps that keep state, each with the attribute that says whose it is."""
 VERSIONS: Final = ("SNAPSHOT_VERSION", "STATE_VERSION", "SCHEMA_VERSION")
@@ -61,8 +60,8 @@ class Manifest(msgspec.Struct, kw_only=True):
         if self.flow != now.flow:
             yield Difference(f'it belongs to flow "{self.flow}", this is flow "{now.flow}"', OWN_STORE)
             return
-        if self.cluster != now.cluster:
-            yield Difference(f'it was made on Kafka cluster "{self.cluster}", this is "{now.cluster}"', OTHER_CLUSTER)
+        if other := other_cluster(self.cluster, now.cluster):
+            yield Difference(other, OTHER_CLUSTER)
         if self.copy != now.copy:
             yield Difference(f"it belongs to copy {self.copy}, this is copy {now.copy}", OWN_STORE)
         if self.generation != now.generation:
@@ -73,7 +72,6 @@ class Manifest(msgspec.Struct, kw_only=True):
 
 
 OWN_STORE: Final = "give each flow and each copy i/N a store of its own"
-OTHER_CLUSTER: Final = f"check KAFKA_BOOTSTRAP, or {DELETE} if the cluster was made anew"
 
 
 def checked(site: Site, flow: Dataflow) -> Dataflow:
@@ -85,18 +83,14 @@ def checked(site: Site, flow: Dataflow) -> Dataflow:
 
 def check(store: Store, now: Manifest) -> None:
     """Refuse a store that another flow has made; claim an empty one."""
-    file = store.folder / FILE
-    if not file.exists():
+    made = store.manifest(Manifest)
+    if made is None:
         if not store.empty:
             raise Refused(
-                f"{store.failed}: it has state but no {FILE}, so nobody knows which program made it; {DELETE}"
+                f"{store.failed}: it has state but no {MANIFEST}, so nobody knows which program made it; {DELETE}"
             )
         _write(store, now)
         return
-    try:
-        made = msgspec.json.decode(file.read_bytes(), type=Manifest)
-    except msgspec.DecodeError as error:
-        raise Refused(f"{store.failed}: its {FILE} cannot be read: {error}; {GO_BACK}") from None
     if found := list(made.misfits(now)):
         cures = dict.fromkeys(difference.cure for difference in found)
         raise Refused("; ".join([f"{store.failed}: {found[0].what}", *(each.what for each in found[1:]), *cures]))
@@ -149,9 +143,9 @@ def _changed(made: Mapping[str, object], now: Mapping[str, object]) -> str:
 
 
 def _write(store: Store, manifest: Manifest) -> None:
-    new = store.folder / f"{FILE}.new"
+    new = store.folder / f"{MANIFEST}.new"
     with new.open("wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    new.replace(store.folder / FILE)
+    new.replace(store.folder / MANIFEST)

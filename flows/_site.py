@@ -29,7 +29,7 @@ from sinks.kafka import StreamSink, ensure_topics, stream_topics
 from sinks.nats import LiveSink
 from sinks.parquet import DerivedSink, ObservationSink
 from sources._partition import Stop
-from sources.kafka import Bounds, StreamSource, check_topic, partition_count, read_table
+from sources.kafka import Bounds, StreamSource, check_topic, cluster, partition_count, read_table
 
 P = ParamSpec("P")
 View = Literal["derive", "serve", "archive"]
@@ -89,6 +89,8 @@ class Site:
 
     def create_topics(self, generation: int = 1) -> None:
         """Create the topics that are missing and refuse a stream that could lose records."""
+        if (store := named_store()) is not None:
+            store.expect(lambda: cluster(self.kafka, self.stop).id)
         ensure_topics(self.kafka, stream_topics(1), self.stop)
         for wanted in {generation, self.generation("derive")} - {1}:
             ensure_topics(self.kafka, stream_topics(wanted), self.stop)

@@ -5,17 +5,27 @@ import os
 import sqlite3
 import sys
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
+
+import msgspec
 
 from assets.condition import Refused
 
+M = TypeVar("M")
+
 RUNNER: Final = ("bytewax", "run.py")
 LOCK: Final = "lock"
+MANIFEST: Final = "manifest.json"
 PARTS: Final = "part-*.sqlite3"
 DELETE: Final = "delete the store (costs a replay, no data)"
+OTHER_CLUSTER: Final = f"check KAFKA_BOOTSTRAP, or {DELETE} if the cluster was made anew"
+
+
+class _Made(msgspec.Struct):
+    cluster: str
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,22 @@ class Store:
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
 
+    def expect(self, cluster: Callable[[], str]) -> None:
+        """Refuse a cluster that did not make this store, before anything is made or read there."""
+        made = self.manifest(_Made)
+        if made is not None and (other := other_cluster(made.cluster, cluster())):
+            raise Refused(f"{self.failed}: {other}; {OTHER_CLUSTER}")
+
+    def manifest(self, kind: type[M]) -> M | None:
+        """What the manifest says; None if there is none yet."""
+        file = self.folder / MANIFEST
+        if not file.exists():
+            return None
+        try:
+            return msgspec.json.decode(file.read_bytes(), type=kind)
+        except msgspec.DecodeError as error:
+            raise Refused(f"{self.failed}: its {MANIFEST} cannot be read: {error}; {DELETE}") from None
+
     @property
     def empty(self) -> bool:
         """Whether no flow has left any state in it."""
@@ -53,6 +79,11 @@ class Store:
     def failed(self) -> str:
         """How every refusal begins."""
         return f'could not use recovery store "{self.folder}"'
+
+
+def other_cluster(made: str, now: str) -> str:
+    """How two clusters differ, or nothing."""
+    return "" if made == now else f'it was made on Kafka cluster "{made}", this is "{now}"'
 
 
 def named_store(command: Sequence[str] = sys.argv, environment: Mapping[str, str] = os.environ) -> Store | None:

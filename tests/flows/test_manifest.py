@@ -17,8 +17,8 @@ from bytewax.testing import TestingSink, TestingSource
 
 from assets.batch import Batch, Outgoing
 from assets.condition import Refused
-from flows._manifest import FILE, Manifest, check, stateful_steps
-from flows._store import Store, named_store
+from flows._manifest import Manifest, check, stateful_steps
+from flows._store import MANIFEST, Store, named_store
 from operators import _assets, asset_state, live_values, normalize
 from operators.rules import Rules
 from sinks import nats, parquet
@@ -58,7 +58,7 @@ def refusal(store: Store, **now: Any) -> str:
 def test_the_first_flow_claims_an_empty_store_and_finds_it_again(store: Store) -> None:
     check(store, MADE)
     check(store, MADE)
-    assert msgspec.json.decode((store.folder / FILE).read_bytes(), type=Manifest) == MADE
+    assert msgspec.json.decode((store.folder / MANIFEST).read_bytes(), type=Manifest) == MADE
 
 
 @pytest.mark.parametrize(
@@ -137,13 +137,25 @@ def test_what_is_no_store_is_refused(store: Store) -> None:
         check(store, MADE)
     begin = f'could not use recovery store "{store.folder}": '
     assert str(refused.value) == f"{begin}file is not a database; {CURE}"
-    (store.folder / FILE).write_text("{")
+    (store.folder / MANIFEST).write_text("{")
     with pytest.raises(Refused, match=r"its manifest\.json cannot be read: Input data was truncated; delete the store"):
         check(store, MADE)
     with pytest.raises(Refused) as refused:
         Store(store.folder / "x").lock()
     begin = f'could not use recovery store "{store.folder}/x": '
     assert str(refused.value) == f'{begin}there is none; make it: python -m bytewax.recovery "{store.folder}/x" 1'
+
+
+def test_another_cluster_is_refused_before_anything_is_made_there(store: Store) -> None:
+    store.expect(lambda: "B")  # an empty store has no cluster yet
+    check(store, MADE)
+    store.expect(lambda: "A")
+    with pytest.raises(Refused) as refused:
+        store.expect(lambda: "B")
+    assert str(refused.value) == (
+        f'could not use recovery store "{store.folder}": it was made on Kafka cluster "A", this is "B"; check '
+        f"KAFKA_BOOTSTRAP, or {CURE} if the cluster was made anew"
+    )
 
 
 def test_a_store_in_use_by_another_process_is_refused_until_it_ends(store: Store) -> None:

@@ -103,10 +103,13 @@ def test_the_store_of_another_flow_or_copy(bench: Bench, tmp_path: Path) -> None
 
 
 def test_another_cluster_at_the_address(bench: Bench, tmp_path: Path, kafka: str) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka})
+    before = admin.list_topics(timeout=10)
     said = refused(bench, tmp_path, KAFKA_BOOTSTRAP=kafka)
     made = json.loads((made_by_derive(bench) / "manifest.json").read_text())["cluster"]
-    here = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=10).cluster_id
+    here = before.cluster_id
     assert made != here
+    assert set(admin.list_topics(timeout=10).topics) == set(before.topics)  # nothing was made there
     assert said == store_refusal(
         made_by_derive(bench),
         f'it was made on Kafka cluster "{made}", this is "{here}"; check KAFKA_BOOTSTRAP, or {CURE} if the cluster '
