@@ -6,6 +6,7 @@ One `Feed` is one consumer (librdkafka starts four threads for each), shared by 
 # ruff: noqa: SLF001 - the client library's own error codes begin with an underscore
 import logging
 from collections.abc import Callable, Mapping
+from threading import Thread
 from time import monotonic
 from typing import Final, TypeVar
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 BATCH_RECORDS: Final = 4_000
 QUEUED_BATCHES: Final = 3
 """Batches that may wait in a worker because their partition was not asked yet; librdkafka's own queue comes before."""
+CLOSE_PATIENCE_S: Final = 3.0
+"""While Kafka is away the client would wait a minute and more to note offsets, which only lag tools read."""
 ASK_S: Final = 1.0
 ANSWER_TIMEOUT_S: Final = 10.0
 """How long a command (not a flow: that waits) lets Kafka take to answer."""
@@ -125,7 +128,9 @@ class Feed:
         if not self.closed:
             self.closed = True
             self._commit()
-            self._consumer.close()
+            closing = Thread(target=self._consumer.close, name="kafka-close", daemon=True)
+            closing.start()
+            closing.join(CLOSE_PATIENCE_S)
 
     def partition_count(self) -> int:
         """How many partitions the topic has."""
