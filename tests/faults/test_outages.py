@@ -1,0 +1,111 @@
+"""Kafka stopped and killed under load, and a disk that is full: the views wait, say so once, and go on exactly."""
+
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.wait import until
+from tests.faults.rig import PATIENCE_S, VIEWS, Rig, moment
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+OUTAGE_S = float(os.environ.get("PENSTOCK_OUTAGE_S", "4"))
+"""How long a broker is away; the long form has 30."""
+DISK = "24M"
+FILL_STEP = 1 << 16
+PURPOSES = 4
+"""Each flow reads two topics and writes two at most, and says of each when it is away and when it is back."""
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_views_wait_for_a_broker_that_is_away_and_go_on(rig: Rig, how: str) -> None:
+    broker = rig.stack.services["kafka"]
+    rig.start(*VIEWS)
+    rig.writer.write(5)
+    rig.finish()
+    begin = {view: rig.log(view).stat().st_size for view in VIEWS}
+    with rig.writer.load():
+        moment(rig.flows["derive"], random.Random(how), 2.0)
+        if how == "stopped":
+            broker.stop()
+        else:
+            broker.kill()
+        moments(rig, OUTAGE_S)
+        broker.start()
+        until(broker.ready, PATIENCE_S, "the broker")
+    ends = rig.settle()
+    rig.stop(*VIEWS)
+    rig.prove(ends)
+    for view in VIEWS:
+        lost, back = (rig.said(view, words, begin[view]) for words in ("is unreachable", "answers again"))
+        assert 1 <= len(lost) <= PURPOSES, lost
+        assert len(back) == len(lost), (lost, back)
+        assert len({line.split(": ", 1)[1] for line in lost}) == len(lost), lost
+        assert len(rig.said(view, "", begin[view])) <= 2 * PURPOSES + 2, rig.log(view).read_text()[-3000:]
+
+
+def moments(rig: Rig, seconds: float) -> None:
+    """Some seconds in which no view ends."""
+    with pytest.raises(TimeoutError):
+        rig.flows["derive"].wait(seconds)
+    for view in VIEWS:
+        assert rig.flows[view].running, rig.flows[view].crash_report()
+
+
+@pytest.fixture
+def small_disk(rig: Rig) -> Iterator[Path]:
+    """The archive of the rig on a small disk of its own."""
+    folder = rig.site.archive_folder(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder.with_name("kept")
+    folder.rename(kept)
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        folder.rmdir()
+        kept.rename(folder)
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
+    subprocess.run(["cp", "-a", f"{kept}/.", str(folder)], check=True)
+    yield folder
+    rig.end()
+    subprocess.run(["umount", str(folder)], check=True)
+    folder.rmdir()
+    kept.rename(folder)
+
+
+def test_the_archive_waits_for_space_on_a_full_disk_and_goes_on(rig: Rig, small_disk: Path) -> None:
+    rig.start(*VIEWS)
+    rig.finish()
+    begin = rig.log("archive").stat().st_size
+    ballast = small_disk / "ballast"
+    fill(ballast)
+    with rig.writer.load():
+        until(lambda: rig.said("archive", "the disk is full", begin), PATIENCE_S, "the disk to be full")
+        moments(rig, 2.0)
+        ballast.unlink()
+        until(lambda: rig.said("archive", "there is space again", begin), PATIENCE_S, "space")
+    ends = rig.settle()
+    rig.stop(*VIEWS)
+    rig.prove(ends)
+    assert len(rig.said("archive", "the disk is full", begin)) == 1
+    assert len(rig.said("archive", "there is space again", begin)) == 1
+
+
+def fill(file: Path) -> None:
+    """Take all the space there is."""
+    with file.open("wb", buffering=0) as ballast:
+        for step in (FILL_STEP, 512):
+            try:
+                while True:
+                    ballast.write(bytes(step))
+            except OSError:
+                continue

@@ -1,0 +1,77 @@
+"""Clean stops at random moments under load, also with Kafka away: exit codes, time, nothing lost or repeated."""
+
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+
+from deploy.stack import Service
+from deploy.wait import until
+from tests.faults.rig import PATIENCE_S, VIEWS, Rig, moment
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+MOST_S = 2.5
+CLEAN_STOP_S = 3.0
+"""One epoch and two seconds."""
+AWAY_STOP_S = 12.0
+"""Five seconds for Kafka to come back, for reading and for writing, and what a busy machine takes."""
+BUSY_S = 5.0
+"""What other work on the machine may add."""
+
+
+def test_a_stop_at_any_moment_is_clean_and_nothing_is_lost_or_repeated(rig: Rig, chance: random.Random) -> None:
+    with rig.writer.load():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            rig.start(*VIEWS)
+            for view in chance.sample(VIEWS, len(VIEWS)):
+                until(partial(rig.reads, view), PATIENCE_S, f"{view} to read")
+                moment(rig.flows[view], chance, MOST_S / len(VIEWS))
+                began = time.monotonic()
+                rig.flows[view].signal(number)
+                assert rig.flows[view].wait(PATIENCE_S) == 0, rig.flows[view].crash_report()
+                assert time.monotonic() - began < CLEAN_STOP_S + BUSY_S
+    rig.start(*VIEWS)
+    ends = rig.settle()
+    rig.stop(*VIEWS)
+    rig.prove(ends)
+
+
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+def test_a_stop_while_kafka_is_away_ends_in_time_and_the_next_start_goes_on(rig: Rig, how: str) -> None:
+    rig.start(*VIEWS)
+    rig.writer.write(5)
+    rig.finish()
+    with rig.writer.load(), away(rig.stack.services["kafka"], how):
+        began = time.monotonic()
+        for view in VIEWS:
+            rig.flows[view].signal(signal.SIGTERM)
+        codes = {view: rig.flows[view].wait(PATIENCE_S) for view in VIEWS}
+        took = time.monotonic() - began
+    assert set(codes.values()) <= {0, 1}, codes
+    assert took < AWAY_STOP_S + BUSY_S, codes
+    rig.start(*VIEWS)
+    ends = rig.settle()
+    rig.stop(*VIEWS)
+    rig.prove(ends)
+
+
+@contextmanager
+def away(broker: Service, how: str) -> Iterator[None]:
+    """The broker does not answer for as long as this is entered."""
+    if how == "frozen":
+        broker.signal(signal.SIGSTOP)
+    else:
+        broker.kill()
+    try:
+        yield
+    finally:
+        if how == "frozen":
+            broker.signal(signal.SIGCONT)
+        else:
+            broker.start()
+        until(broker.ready, PATIENCE_S, "the broker")
