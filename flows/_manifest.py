@@ -22,6 +22,7 @@ STATEFUL: Final[Mapping[str, str]] = {"input": "source", "output": "sink", "stat
 VERSIONS: Final = ("SNAPSHOT_VERSION", "STATE_VERSION", "SCHEMA_VERSION")
 """The constants of a module that say how its steps write their state; without any it is a plain number: version 1."""
 GO_BACK: Final = f"{DELETE} or go back to the program that made it"
+OWN_STORE: Final = "give each flow and each copy i/N a store of its own"
 
 
 class Difference(NamedTuple):
@@ -69,9 +70,6 @@ class Manifest(msgspec.Struct, kw_only=True):
             yield Difference(what, DELETE)
         yield from _topics(self.topics, now.topics)
         yield from _steps(self.steps, now.steps)
-
-
-OWN_STORE: Final = "give each flow and each copy i/N a store of its own"
 
 
 def checked(site: Site, flow: Dataflow) -> Dataflow:
