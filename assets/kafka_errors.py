@@ -12,11 +12,13 @@ MOMENTARY: Final = frozenset(
         "COORDINATOR_NOT_AVAILABLE",
         "NOT_COORDINATOR",
         "UNKNOWN_TOPIC_OR_PART",
+        "_DESTROY_BROKER",
         "_UNKNOWN_PARTITION",
         "_UNKNOWN_TOPIC",
     }
 )
-"""Errors of a cluster that is just starting, or moving a partition or making a topic."""
+"""Errors of a cluster that is just starting, or moving a partition or making a topic, and of a question that was under
+way when the client gave up a broker."""
 
 
 def outage(name: str, text: str) -> str | None:
