@@ -75,8 +75,8 @@ class Rejected(msgspec.Struct, gc=False):
 class LiveValue(msgspec.Struct, gc=False):
     """One message for live fan-out: the newest value of `subject`, and the origin that says how new it is.
 
-    Without a payload it is an end: all subjects that begin with `subject` (which ends with a dot) disappear, and what
-    was said there before goes on under `moved_to`, if that is given.
+    Without a payload it is an end: the subject disappears. With a dot as its last character all subjects that begin
+    so disappear, and what was said there before goes on under `moved_to`, if that is given.
     """
 
     subject: str

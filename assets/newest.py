@@ -41,4 +41,4 @@ class Newest:
             out += self.take(
                 msgspec.structs.replace(value, subject=end.moved_to + value.subject[skip:]) for value in older
             )
-        out.append(end)
+        out += [LiveValue(value.subject, b"", end.partition, end.offset, end.index) for value in gone]

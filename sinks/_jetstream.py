@@ -73,7 +73,7 @@ async def read_last(client: Client, stream: str, subject: str, *, follow: bool) 
                 raise ConnectionClosedError from None
             continue
         place = message.metadata
-        if not message.subject.endswith(MARK):
+        if message.data and not message.subject.endswith(MARK):
             yield Last(message.subject, message.data, place.sequence.stream, place.num_pending)
         if not follow and (place.num_pending == 0 or place.sequence.stream >= state.last_seq):
             return

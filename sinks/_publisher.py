@@ -191,21 +191,9 @@ class Publisher:
         self._store = self._found
 
     async def _work_off(self, client: Client, stream: JetStreamContext) -> None:
-        """Publish the batch up to its first end, or carry out that end."""
-        ends = next((i for i, value in enumerate(self._batch) if not value.payload), len(self._batch))
-        if ends == 0:
-            subject = self._batch[0].subject
-            if _SUBJECT.fullmatch(subject[:-1]):
-                await stream.purge_stream(self._stream, subject=f"{self._prefix}{subject}>")
-            self._done(1)
-        elif (kept := await self._send(self._batch[:ends], client, stream)) is None:
-            self._done(ends)
-        else:
-            self._batch[:ends] = kept
-            self.handover.done(ends - len(kept))
-
-    def _done(self, count: int) -> None:
-        del self._batch[:count]
+        """Publish the batch; what is left of it is sent again."""
+        kept = await self._send(self._batch, client, stream) or []
+        count, self._batch = len(self._batch) - len(kept), kept
         self.handover.done(count)
 
     async def _send(self, batch: list[LiveValue], client: Client, stream: JetStreamContext) -> list[LiveValue] | None:

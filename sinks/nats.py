@@ -5,6 +5,9 @@ number says whether all before it are stored. A batch without its acknowledgemen
 newest values. What the store already has, or has newer, is left out, so a replay never shows old values as new. While
 NATS is away the flow waits. A store that was emptied or made anew gets all newest values again; if that happened while
 no flow ran, `LiveSink.reached` tells it by another store id, and the flow reads the stream again.
+
+A subject that has ended holds an empty message, which the readers here leave out: a server that is killed may bring
+back what was removed, but not what was overwritten.
 """
 
 from itertools import chain

@@ -176,7 +176,7 @@ def test_the_same_messages_again_change_nothing_and_a_value_from_the_future_come
         if value.payload:
             store[value.subject] = value
         else:
-            store = {subject: held for subject, held in store.items() if not subject.startswith(value.subject)}
+            store.pop(value.subject, None)
     assert fold.values == store == expected
 
 

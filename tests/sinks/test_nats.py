@@ -290,6 +290,22 @@ def test_an_end_removes_subjects_and_a_move_takes_their_values_along(rig: Rig) -
     assert rig.held() == {f"{PATH}.press-01.item-1": 3}
 
 
+def test_what_has_ended_does_not_come_back_with_a_killed_server(server: Nats) -> None:
+    rig = Rig(NatsConnection(url=server.address), "penstock")
+    part = rig.part()
+    part.write(0, 100)
+    part.inner.write_batch([[end(100, f"{PATH}.press-01.", f"{PATH}.press-02.")]])  # type: ignore[attr-defined]
+    part.snapshot()
+    server.kill()
+    server.start()
+    part.inner.write_batch([[live(101, 0)]])  # type: ignore[attr-defined]
+    part.snapshot()
+    part.close()
+    held = rig.held()
+    assert len(held) == 51
+    assert [subject for subject in held if "press-01" in subject] == [live(101, 0).subject]
+
+
 def test_a_copy_repeats_its_own_partitions_only(rig: Rig) -> None:
     one, other = rig.new_sink("0/2"), rig.new_sink("1/2")
     parts = [one.build_part("live", "0000", None), other.build_part("live", "0001", None)]
