@@ -11,6 +11,7 @@ from assets.connection import KafkaConnection
 from assets.plant import Plant, load
 from assets.stream import ASSET_STREAM, DEAD_LETTERS
 from flows._site import Site
+from flows._store import named_store
 from operators._tails import Tails
 from operators.normalize import KEY_FRAME_INTERVAL_US, Normalizer
 from sinks._outbox import Outbox
@@ -61,7 +62,8 @@ class Gateway:
         """All sources of this gateway; while the outbox is full, what they read is dropped and counted."""
         plant = self.plant
         sources = {s: connect(s, plant.sources[s], plant.addresses(s)) for s in self.sources}
-        return Devices(sources, stop, lambda: outbox.full)
+        store = named_store()
+        return Devices(sources, stop, lambda: outbox.full, store.parts("ingest.devices") if store else ())
 
     @property
     def normalizers(self) -> dict[str, Callable[[], Normalizer]]:

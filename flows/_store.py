@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -75,6 +76,14 @@ class Store:
         except sqlite3.Error as error:
             raise Refused(f"{self.failed}: {error}; {DELETE}") from None
 
+    def parts(self, step_id: str) -> list[str]:
+        """The partitions of an input (or the keys of a step) that have state."""
+        try:
+            found = [_keys(part, step_id) for part in self.folder.glob(PARTS)]
+        except sqlite3.Error as error:
+            raise Refused(f"{self.failed}: {error}; {DELETE}") from None
+        return sorted(set().union(*found))
+
     @property
     def failed(self) -> str:
         """How every refusal begins."""
@@ -105,7 +114,10 @@ def named_store(command: Sequence[str] = sys.argv, environment: Mapping[str, str
 
 
 def _has_state(part: Path) -> bool:
-    with sqlite3.connect(part) as file:
-        found = file.execute("SELECT 1 FROM snaps LIMIT 1").fetchone()
-    file.close()
-    return found is not None
+    with closing(sqlite3.connect(part)) as file:
+        return file.execute("SELECT 1 FROM snaps LIMIT 1").fetchone() is not None
+
+
+def _keys(part: Path, step_id: str) -> set[str]:
+    with closing(sqlite3.connect(part)) as file:
+        return {key for (key,) in file.execute("SELECT DISTINCT state_key FROM snaps WHERE step_id = ?", (step_id,))}

@@ -9,14 +9,14 @@ import collections
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Protocol
 
 from bytewax.inputs import FixedPartitionedSource
 
 from assets.reading import Gap, Link, Mark, Message, Readings
 from sources._overflow import Overflow
-from sources._partition import Partition, Stop
+from sources._partition import LONGEST_WAIT_MS, Partition, Stop
 
 log = logging.getLogger(__name__)
 
@@ -185,14 +185,36 @@ class Devices(FixedPartitionedSource[tuple[str, list[Message]], None]):
     loss is written as `_gap`); effectively once from there to Kafka, as far as there is room to wait for it.
     """
 
-    def __init__(self, sources: Mapping[str, Source], stop: Stop, full: Callable[[], bool] = lambda: False) -> None:
-        """While `full` says so, nothing can be stored: what is read is dropped, counted, and told as a gap."""
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        stop: Stop,
+        full: Callable[[], bool] = lambda: False,
+        known: Collection[str] = (),
+    ) -> None:
+        """While `full` says so, nothing can be stored: what is read is dropped, counted, and told as a gap.
+
+        `known` names the partitions that the recovery store knows: the engine ends if one of them has gone.
+        """
         self._sources = dict(sources)
+        self._gone = [name for name in known if name not in self._sources]
         self._stop = stop
         self._full = full
 
     def list_parts(self) -> list[str]:
-        return list(self._sources)
+        return [*self._sources, *self._gone]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> Any:
+        if for_part in self._gone:
+            return _GonePartition(self._stop, LONGEST_WAIT_MS)
         return _DevicePartition(self._sources[for_part], self._stop, self._full)
+
+
+class _GonePartition(Partition[tuple[str, list[Message]], None]):
+    """A source that is in the plant no more: it says nothing."""
+
+    def read(self) -> list[tuple[str, list[Message]]]:
+        return []
+
+    def position(self) -> None:
+        return None
