@@ -12,7 +12,6 @@ import shutil
 import signal
 import sys
 import time
-from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -86,7 +85,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, metavar="M", help="how long faults happen (default: 60)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="other faults at other moments (default: 1)")
-    parser.add_argument("--folder", type=Path, default=paths.data_folder() / "soak", help="deleted and made anew")
+    folder = paths.data_folder() / "soak"
+    parser.add_argument("--folder", type=paths.called_from, default=folder, help="deleted and made anew")
     return parser.parse_args()
 
 
