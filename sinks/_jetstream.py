@@ -37,7 +37,8 @@ class Last(NamedTuple):
 async def last_values(connection: NatsConnection, stream: str = STREAM, subject: str = ">") -> dict[str, Last]:
     """The newest message of every subject, as a snapshot."""
     async with connect(connection) as client:
-        return {last.subject: last async for last in read_last(client, stream, subject, follow=False)}
+        found = {last.subject: last async for last in read_last(client, stream, subject, follow=False)}
+        return {subject: last for subject, last in found.items() if last.payload}
 
 
 async def subscribe_last(connection: NatsConnection, stream: str = STREAM, subject: str = ">") -> AsyncIterator[Last]:
@@ -49,7 +50,8 @@ async def subscribe_last(connection: NatsConnection, stream: str = STREAM, subje
         try:
             async with connect(connection) as client:
                 async for last in read_last(client, stream, subject, follow=True):
-                    yield last
+                    if last.payload:
+                        yield last
         except (TimeoutError, OSError, Error) as error:
             log.warning("lost NATS at %s: %s; trying again", host(connection), error)
             await asyncio.sleep(RETRY_S)
@@ -63,8 +65,10 @@ async def read_last(client: Client, stream: str, subject: str, *, follow: bool) 
         return
     policy = DeliverPolicy.LAST_PER_SUBJECT
     subscription = await context.subscribe(subject, stream=stream, ordered_consumer=True, deliver_policy=policy)
-    if not follow and not ((await subscription.consumer_info()).num_pending or subscription.pending_msgs):
-        return
+    if not follow:
+        info = await subscription.consumer_info()
+        if not info.num_pending and not (info.delivered and info.delivered.consumer_seq):
+            return  # what was delivered may still be on its way
     while True:
         try:
             message = await subscription.next_msg(timeout=IDLE_S)
@@ -73,7 +77,7 @@ async def read_last(client: Client, stream: str, subject: str, *, follow: bool) 
                 raise ConnectionClosedError from None
             continue
         place = message.metadata
-        if message.data and not message.subject.endswith(MARK):
+        if not message.subject.endswith(MARK):
             yield Last(message.subject, message.data, place.sequence.stream, place.num_pending)
         if not follow and (place.num_pending == 0 or place.sequence.stream >= state.last_seq):
             return

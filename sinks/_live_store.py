@@ -57,9 +57,10 @@ def _new_id() -> bytes:
 async def read_stored(client: Client, stream: str, skip: int) -> dict[int, list[LiveValue]]:
     """What is stored, by partition; `skip`: the length of the prefix of all subjects."""
     decode = msgspec.json.Decoder(_Ordered).decode
+    newest = {last.subject: last.payload async for last in read_last(client, stream, ">", follow=False)}
     stored: dict[int, list[LiveValue]] = defaultdict(list)
-    async for last in read_last(client, stream, ">", follow=False):
+    for subject, payload in newest.items():
         with suppress(msgspec.DecodeError):
-            origin = decode(last.payload).origin
-            stored[origin[0]].append(LiveValue(last.subject[skip:], last.payload, *origin))
+            origin = decode(payload).origin
+            stored[origin[0]].append(LiveValue(subject[skip:], payload, *origin))
     return stored
