@@ -151,7 +151,11 @@ class Reader:
         """The offsets of the oldest record and of the next one to be written."""
 
         def ask() -> tuple[int, int]:
-            marks = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=ASK_S)
+            try:
+                marks = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=ASK_S)
+            except KafkaException:
+                self._consumer.list_topics(self.topic, timeout=ASK_S)  # what a stopping broker denied stays believed
+                raise
             if marks is None:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer to the question for offsets"))
             return marks

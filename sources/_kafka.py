@@ -128,8 +128,7 @@ class Feed:
         if not self.closed:
             self.closed = True
             self._commit()
-            closing = Thread(target=self._consumer.close, name="kafka-close", daemon=True)
-            closing.start()
+            (closing := Thread(target=self._consumer.close, daemon=True)).start()
             closing.join(CLOSE_PATIENCE_S)
 
     def partition_count(self) -> int:
@@ -147,7 +146,11 @@ class Feed:
 
     def watermarks(self, partition: int) -> tuple[int, int]:
         """The offsets of the oldest record and of the next one to be written."""
-        marks = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=ASK_S)
+        try:
+            marks = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=ASK_S)
+        except KafkaException:
+            self._consumer.list_topics(self.topic, timeout=ASK_S)  # a stopping broker's denial is believed for minutes
+            raise
         if marks is None:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer to the question for offsets"))
         return marks
@@ -227,8 +230,8 @@ class Feed:
 
     def _commit(self) -> None:
         if self._notes:
-            offsets = [TopicPartition(self.topic, p, offset) for p, offset in self._notes.items()]
-            self._notes.clear()
+            notes, self._notes = self._notes, {}
+            offsets = [TopicPartition(self.topic, p, offset) for p, offset in notes.items()]
             try:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
             except KafkaException as failure:
