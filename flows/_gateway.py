@@ -1,15 +1,17 @@
 """What the ingest flow needs to be one gateway: its plant, what its earlier runs left, and its way to Kafka."""
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 from typing import Final, Self
 
+from assets.condition import Refused
 from assets.connection import KafkaConnection
 from assets.plant import Plant, load
-from assets.stream import ASSET_STREAM, DEAD_LETTERS
+from assets.stream import ASSET_STREAM, DEAD_LETTERS, partition_of
 from flows._site import Site
 from flows._store import named_store
 from operators._tails import Tails
@@ -49,6 +51,7 @@ class Gateway:
         plant = load(site.plant)
         i, n = map(int, site.copy.split("/"))
         name = site.gateway if n == 1 else f"{site.gateway}-{i}"
+        check_spools(site, n)
         spool = Spool(site.data / "spool" / name, site.spool_bytes)
         site.create_topics()
         partitions = site.partitions()
@@ -73,13 +76,33 @@ class Gateway:
     def _normalizer(self, source: str) -> Normalizer:
         skew = self.plant.sources[source].max_skew
         normalizer = Normalizer(source, self.plant.bindings(source), max_skew_us=skew, run=self.run)
-        normalizer.seed(self.tails.last, self.tails.mark(source))
+        homes = {partition_of(asset, self.partitions) for asset in self._assets_of(source)}
+        normalizer.seed(self.tails.last, self.tails.mark(source, homes))
         return normalizer
 
     @property
     def assets_of(self) -> dict[str, set[str]]:
         """The assets that each source tells of."""
-        return {s: {b.asset for bound in self.plant.bindings(s).values() for b in bound} for s in self.sources}
+        return {source: self._assets_of(source) for source in self.sources}
+
+    def _assets_of(self, source: str) -> set[str]:
+        return {binding.asset for bound in self.plant.bindings(source).values() for binding in bound}
+
+
+def check_spools(site: Site, copies: int) -> None:
+    """Refuse another number of copies while what the former ones spooled waits for Kafka: nobody would send it."""
+    own = {site.gateway} if copies == 1 else {f"{site.gateway}-{i}" for i in range(copies)}
+    for folder in sorted((site.data / "spool").glob(f"{site.gateway}*")):
+        if folder.name in own or not re.fullmatch(re.escape(site.gateway) + r"(-\d+)?", folder.name):
+            continue
+        spool = Spool(folder, site.spool_bytes)
+        waits = next(spool.pending(), None) is not None
+        spool.close()
+        if waits:
+            raise Refused(
+                f'could not start {copies} copies of ingest: the spool "{folder}" of another number of copies holds '
+                "records that Kafka does not have; start ingest once with the former number, until it has sent them"
+            )
 
 
 def frames_sink(outbox: Outbox, gateway: Gateway) -> SpooledSink:

@@ -3,7 +3,7 @@
 A new run takes them over, so that what a device delivers again is known and the time between the runs becomes a gap.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -31,22 +31,28 @@ class Tails:
         """What was published last, by asset and item; `time` is when it was received."""
         self._gateway = gateway
         self._mention = msgspec.json.encode(gateway)
-        self._marks: dict[str, tuple[int, int]] = {}
+        self._marks: dict[tuple[str, int], tuple[int, int]] = {}
         self._numbers: dict[tuple[int, str | int], int] = {}
         self._identity = msgspec.json.Decoder(_Identity).decode
 
-    def mark(self, source: str) -> int | None:
-        """The last instant until which everything of a source was handed on, if it is known.
+    def mark(self, source: str, homes: Collection[int]) -> int | None:
+        """The last instant until which everything of a source was handed on in all its partitions, if it is known.
 
-        Of a source that was killed before its first mark it is the first frame: nothing was said of it before.
+        A kill can fall between the partitions: the oldest of their marks counts. Where a source was killed before its
+        first mark it is the first frame: nothing was said of it before.
         """
-        return self._marks[source][1] if source in self._marks else None
+        marks = [self._marks[source, home] for home in homes if (source, home) in self._marks]
+        return min(marks)[1] if marks else None
 
     def read(self, batch: RawBatch) -> None:
         """Records that stand in the topic; those of other gateways are not decoded."""
         mention = self._mention
         for key, value in zip(batch.keys, batch.values, strict=True):
-            if value is not None and mention in value and (record := self._take(key, value)) is not None:
+            if (
+                value is not None
+                and mention in value
+                and (record := self._take(batch.partition, key, value)) is not None
+            ):
                 of = record.asset if isinstance(record, Frame) else batch.partition
                 self._numbers[record.run, of] = record.seq
 
@@ -54,7 +60,7 @@ class Tails:
         """Records of this gateway that will stand in the topic behind all that was read."""
         for record in records:
             if record.value is not None:
-                self._take(record.key, record.value)
+                self._take(record.partition, record.key, record.value)
 
     def missing(self, partition: int, records: list[Outgoing]) -> list[Outgoing]:
         """Those of an earlier run's records that do not stand in the topic: order is kept, so a number tells."""
@@ -65,7 +71,7 @@ class Tails:
         of = partition if identity.asset is None else identity.asset
         return identity.seq > self._numbers.get((identity.run, of), 0)
 
-    def _take(self, key: bytes | None, value: bytes) -> Frame | Tick | None:
+    def _take(self, partition: int, key: bytes | None, value: bytes) -> Frame | Tick | None:
         record: Frame | Tick
         try:
             record = decode_tick(value) if key is None else decode_frame(value)
@@ -75,12 +81,13 @@ class Tails:
             return None
         self.run = max(self.run, record.run)
         if isinstance(record, Frame):
-            self._marks.setdefault(record.source, (record.run, record.received))
+            self._marks.setdefault((record.source, partition), (record.run, record.received))
             self._values(record)
         else:
             for source, account in record.sources.items():
                 if account.mark is not None:
-                    self._marks[source] = max(self._marks.get(source, (0, 0)), (record.run, account.mark))
+                    at = source, partition
+                    self._marks[at] = max(self._marks.get(at, (0, 0)), (record.run, account.mark))
         return record
 
     def _values(self, frame: Frame) -> None:

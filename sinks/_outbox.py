@@ -188,6 +188,8 @@ class Outbox:
             self._send(*self._rest)
         elif found := self._spool.read(self._next):
             self._send_inherited(*found) if found[0] < self._inherited else self._send(*found)
+        else:
+            self._next = self._spool.next
         return self._rest is None
 
     def _send_inherited(self, position: int, block: Block) -> None:

@@ -111,8 +111,8 @@ class Spool:
         """The first block at or after a position, and where it stands."""
         index = bisect_right(self._segments, position, key=lambda segment: segment.first) - 1
         for segment in self._segments[max(index, 0) :]:
+            position = max(position, segment.first)  # a power cut may have taken what the checkpoint has behind it
             if position < segment.next:
-                position = max(position, segment.first)
                 return position, self._decode(segment.read(position)[_HEADER.size :])
         return None
 

@@ -213,11 +213,12 @@ class _Partition(StatefulSinkPartition[B, bytes], Generic[B]):
 
     def _write(self, day: date, rows: Table, name: str, marks: dict[str, object]) -> Part:
         path = self._folder / f"date={day.isoformat()}" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         schema = rows.schema.with_metadata({f"penstock.{key}": str(value) for key, value in marks.items()})
-        while_full(
-            lambda: write_file(rows.replace_schema_metadata(schema.metadata), path, self._kind.delta, self._kind.plain),
-            path,
-            self._stop,
-        )
+        marked = rows.replace_schema_metadata(schema.metadata)
+
+        def write() -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)  # a folder takes space too
+            write_file(marked, path, self._kind.delta, self._kind.plain)
+
+        while_full(write, path, self._stop)
         return Part(str(path.relative_to(self._folder)), day.isoformat(), rows.num_rows)

@@ -125,7 +125,8 @@ class _DevicePartition(Partition[tuple[str, list[Message]], None]):
 
     def drained(self) -> bool:
         self._end()
-        return not self._outlet.queue and (not self._thread.is_alive() or self._late())
+        ended = not self._thread.is_alive() or self._late()  # asked first: its last words come before its end
+        return ended and not self._outlet.queue
 
     def position(self) -> None:
         return None

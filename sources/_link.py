@@ -9,7 +9,7 @@ import random
 from typing import Final
 
 from assets.reading import Gap
-from sources._devices import Outlet
+from sources._devices import Outlet, now_us
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ class DeviceLink:
     def lost(self, cause: str, next_try_s: float) -> None:
         """The device cannot be reached, because of `cause`; it is tried again in `next_try_s`."""
         self._outlet.link(False, cause)
+        if self.proved_at is None:
+            self.proved_at = now_us()  # never reached by this process: what it missed begins with its first try
         if cause != self._cause:
             log.warning("could not read %s: %s; trying again in %.1f s", self._what, cause, next_try_s)
         self._cause, self._first_cause = cause, self._first_cause or cause

@@ -44,16 +44,16 @@ def test_the_last_mark_is_that_of_the_newest_run_whatever_its_clock_says() -> No
     tails = Tails("gw-1")
     tails.read(raw(tick(50, "s", "m", run=1), tick(40, "s", run=2)))
     tails.read(raw(tick(45, "s", run=1), partition=4))
-    assert (tails.mark("s"), tails.mark("m"), tails.mark("other")) == (40 * S, 50 * S, None)
+    assert (tails.mark("s", {3}), tails.mark("m", {3}), tails.mark("other", {3})) == (40 * S, 50 * S, None)
     assert tails.run == 2
 
 
 def test_a_source_without_a_mark_was_heard_since_its_first_frame() -> None:
     tails = Tails("gw-1")
     tails.read(raw(frame(7, ("x", 1)), frame(8, ("x", 2)), frame(9, ("x", 3), run=2)))
-    assert tails.mark("s") == 7 * S
+    assert tails.mark("s", {3}) == 7 * S
     tails.read(raw(tick(8, "s")))
-    assert tails.mark("s") == 8 * S
+    assert tails.mark("s", {3}) == 8 * S
 
 
 def test_other_gateways_and_poison_are_passed_over() -> None:
@@ -79,5 +79,14 @@ def test_what_will_be_sent_is_followed_as_if_it_stood_there_and_still_is_missing
     records = [Outgoing(3, k, v) for k, v in zip(left.keys, left.values, strict=True)]
     tails.follow(records)
     assert tails.last["press-01", "x"].value == 5
-    assert (tails.run, tails.mark("s")) == (3, 6 * S)
+    assert (tails.run, tails.mark("s", {3})) == (3, 6 * S)
     assert tails.missing(3, records) == records
+
+
+def test_a_kill_between_the_partitions_leaves_the_older_mark() -> None:
+    tails = Tails("gw-1")
+    tails.read(raw(tick(1, "s"), tick(2, "s"), tick(3, "s")))
+    tails.read(raw(tick(1, "s"), tick(2, "s"), partition=5))
+    assert tails.mark("s", {3, 5}) == 2 * S
+    assert tails.mark("s", {3}) == 3 * S
+    assert tails.mark("s", {3, 5, 7}) == 2 * S

@@ -55,6 +55,20 @@ def test_segments_that_kafka_has_are_deleted_and_make_room(tmp_path: Path) -> No
     assert spool.size == sum(path.stat().st_size for path in tmp_path.glob("*.blocks"))
 
 
+def test_a_checkpoint_ahead_of_what_a_power_cut_has_left_stops_nobody(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, MOST)
+    for n in range(5):
+        spool.append(block(n))
+    spool.save(Checkpoint(1, {"asset-stream/3": (5, 5)}))
+    spool.close()
+    (file,) = tmp_path.glob("*.blocks")
+    file.write_bytes(file.read_bytes()[:-20])
+    spool = Spool(tmp_path, MOST)
+    assert values(spool) == []
+    spool.append(block(7))
+    assert values(spool) == [7]
+
+
 @pytest.mark.parametrize("damage", ["cut", "spoiled"])
 def test_a_torn_block_is_cut_off_and_the_rest_stays(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
