@@ -261,7 +261,7 @@ def test_ingest_goes_on_reading_while_the_broker_is_away(plant: Plant, how: str,
     tails = read_tails(plant.kafka, Tails(plant.gateway), Spool(tmp_path / "another disk", 1 << 20), 12)
     assert len(tails.last) == 7
     assert tails.run == seen[0].frame.run
-    assert None not in (tails.mark("forming"), tails.mark("meter"))
+    assert None not in (tails.mark("forming", range(12)), tails.mark("meter", range(12)))
 
 
 @pytest.mark.parametrize("how", ["frozen", "killed"] if LONG else ["frozen"])
