@@ -85,6 +85,11 @@ class Gateway:
         """The assets that each source tells of."""
         return {source: self._assets_of(source) for source in self.sources}
 
+    @property
+    def gone(self) -> set[str]:
+        """The assets that earlier runs told of and the plant no longer has."""
+        return self.tails.assets - set(self.plant.assets)
+
     def _assets_of(self, source: str) -> set[str]:
         return {binding.asset for bound in self.plant.bindings(source).values() for binding in bound}
 

@@ -33,7 +33,14 @@ def build(
         asset: gateway.plant.assets[asset].definition for assets in gateway.assets_of.values() for asset in assets
     }
     records = sequence(
-        "sequence", normalized.oks, gateway.name, gateway.run, gateway.partitions, models, gateway.assets_of
+        "sequence",
+        normalized.oks,
+        gateway.name,
+        gateway.run,
+        gateway.partitions,
+        models,
+        gateway.assets_of,
+        gateway.gone,
     )
     op.output("asset-stream", records, stream)
     op.output("dead-letters", dead_letters("refused", normalized.errs, "ingest", "normalize"), letters)

@@ -9,6 +9,7 @@ import msgspec
 
 from assets.batch import Outgoing, RawBatch
 from assets.frame import ContractError, Flag, Frame, Observation, Tick, decode_frame, decode_tick
+from assets.stream import REMOVED
 
 _KEYFRAME = int(Flag.KEYFRAME)
 
@@ -29,6 +30,8 @@ class Tails:
         """The newest run."""
         self.last: dict[tuple[str, str], Observation] = {}
         """What was published last, by asset and item; `time` is when it was received."""
+        self.assets: set[str] = set()
+        """The assets that were told of and not removed since."""
         self._gateway = gateway
         self._mention = msgspec.json.encode(gateway)
         self._marks: dict[tuple[str, int], tuple[int, int]] = {}
@@ -83,6 +86,8 @@ class Tails:
         if isinstance(record, Frame):
             self._marks.setdefault((record.source, partition), (record.run, record.received))
             self._values(record)
+            removed = any(o.item == REMOVED for o in record.observations)
+            (self.assets.discard if removed else self.assets.add)(record.asset)
         else:
             for source, account in record.sources.items():
                 if account.mark is not None:

@@ -15,7 +15,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from assets.batch import Outgoing, stream_key
 from assets.definition import Definition
 from assets.frame import VERSION, Flag, Frame, Observation, SourceAccount, Tick, Value, encode_frame, encode_tick
-from assets.stream import MODEL, partition_of
+from assets.stream import MODEL, REMOVED, partition_of
 from operators._convert import MAX_FRAME_BYTES
 from operators.normalize import Accounted, Said
 
@@ -49,8 +49,12 @@ class Sequencer:
         partitions: int,
         models: Mapping[str, Definition],
         sources: Mapping[str, Collection[str]],
+        gone: Iterable[str] = (),
     ) -> None:
-        """`models` holds the definition of each asset, `sources` the assets that each source tells of."""
+        """`models` holds the definition of each asset, `sources` the assets that each source tells of.
+
+        `gone` are assets of earlier runs that the plant no longer has: the stream is told first.
+        """
         self._gateway = gateway
         self._run = run
         self._assets = {asset: _Asset(asset, partitions, model) for asset, model in sorted(models.items())}
@@ -59,6 +63,8 @@ class Sequencer:
         self._accounts: dict[str, SourceAccount] = {}
         self._ticked_at: int | None = None
         self._records: dict[int, list[Outgoing]] = {}
+        for asset in sorted(gone):
+            self._remove(asset, partition_of(asset, partitions))
 
     def take(self, said: Iterable[Said]) -> list[tuple[str, list[Outgoing]]]:
         """Number and encode in order; returns the new records of each partition under its stream key."""
@@ -69,6 +75,10 @@ class Sequencer:
                 self._account(thing)
         records, self._records = self._records, {}
         return [(stream_key(partition), new) for partition, new in sorted(records.items())]
+
+    def _remove(self, asset: str, partition: int) -> None:
+        frame = Frame(VERSION, asset, "", self._gateway, self._run, 1, self._run, "", [Observation(REMOVED, True)])
+        self._records.setdefault(partition, []).append(Outgoing(partition, asset.encode(), encode_frame(frame)))
 
     def _frame(self, frame: Frame) -> None:
         asset = self._assets[frame.asset]
@@ -145,10 +155,11 @@ def sequence(
     partitions: int,
     models: Mapping[str, Definition],
     sources: Mapping[str, Collection[str]],
+    gone: Collection[str] = (),
 ) -> KeyedStream[list[Outgoing]]:
     """Number what all sources of a gateway say; the result is keyed by partition."""
     together = op.map("gateway", up, lambda keyed: (gateway, keyed[1]))
     records = op.stateful_batch(
-        "numbers", together, lambda _saved: _Step(Sequencer(gateway, run, partitions, models, sources))
+        "numbers", together, lambda _saved: _Step(Sequencer(gateway, run, partitions, models, sources, gone))
     )
     return op.map("partitions", records, lambda keyed: keyed[1])

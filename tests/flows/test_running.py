@@ -3,6 +3,7 @@
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,6 +107,52 @@ def test_an_unreachable_broker_is_one_line_and_a_stop_is_heard(tmp_path: Path) -
     assert "kafka at 127.0.0.1:1" in lines[0]
 
 
+def facts(bench: Bench, asset: str, begin: dict[int, int], item: str) -> list[tuple[Any, Any]]:
+    """(frame, observation) of one item of an asset, from where the stream began."""
+    home = partition_of(asset, 12)
+    bounds = {home: (begin[home], bench.ends(ASSET_STREAM)[home])}
+    values = [v for batch in read_range(bench.kafka, ASSET_STREAM, bounds) for v in batch.values if v]
+    frames = [json.loads(v) for v in values if f'"asset":"{asset}"'.encode() in v]
+    return [(f, o) for f in frames for o in f["observations"] if o[0] == item]
+
+
+PLANT = """
+sources:
+  meter: {{protocol: modbus, endpoint: "tcp://127.0.0.1:9", unit: 1}}
+types:
+  meter: {{items: {{power: {{address: "input:0 uint16"}}}}}}
+assets:
+  meter-{{{range}}}: {{type: meter, path: acme/hamburg/utilities/hall-1, source: meter}}
+"""
+
+
+def run_ingest(bench: Bench, environment: dict[str, str], log: Path, begin: dict[int, int], runs: int) -> None:
+    """Run ingest until so many of its runs have told of an asset."""
+    flow = Flow("ingest", environment, log).start()
+
+    def told() -> bool:
+        return len({f["run"] for f, _ in facts(bench, "meter-71", begin, "_model")}) >= runs
+
+    until(lambda: flow.poll() is not None or told(), 60, "the assets to be told of")
+    assert flow.stop(30) == 0, flow.last_lines()
+
+
+def test_an_asset_that_leaves_the_plant_is_removed_once(bench: Bench, tmp_path: Path) -> None:
+    begin = bench.ends(ASSET_STREAM)
+    (tmp_path / "plant").mkdir()
+    environment = {
+        **bench.environment,
+        "PENSTOCK_PLANT": str(tmp_path / "plant"),
+        "PENSTOCK_GATEWAY": "gw-removes",
+        "PENSTOCK_DATA": str(tmp_path),
+    }
+    for runs, plant in enumerate(("71..73", "71..72", "71..72"), start=1):
+        (tmp_path / "plant" / "plant.yaml").write_text(PLANT.format(range=plant))
+        run_ingest(bench, environment, tmp_path / "ingest.log", begin, runs)
+    removed = {n: len(facts(bench, f"meter-{n}", begin, "_removed")) for n in (71, 72, 73)}
+    assert removed == {71: 0, 72: 0, 73: 1}
+
+
 def test_unreachable_devices_are_one_line_each_and_the_rest_runs(bench: Bench, tmp_path: Path) -> None:
     plant = tmp_path / "plant"
     plant.mkdir()
@@ -125,18 +172,14 @@ assets:
 """
     )
     environment = {**bench.environment, "PENSTOCK_PLANT": str(plant)}
-    home = partition_of("press-91", 12)
-    begin = bench.ends(ASSET_STREAM)[home]
+    begin = bench.ends(ASSET_STREAM)
     flow = Flow("ingest", environment, tmp_path / "ingest.log").start()
 
     def told() -> list[tuple[str, object]]:
-        bounds = {home: (begin, bench.ends(ASSET_STREAM)[home])}
-        records = [v for batch in read_range(bench.kafka, ASSET_STREAM, bounds) for v in batch.values if v]
-        frames = [json.loads(v) for v in records if b'"asset":"press-91"' in v]
-        return [(f["source"], o[1]) for f in frames for o in f["observations"] if o[0] == "_availability"]
+        return [(f["source"], o[1]) for f, o in facts(bench, "press-91", begin, "_availability")]
 
     lost = {("gone-ua", "UNAVAILABLE"), ("gone-mb", "UNAVAILABLE")}
-    until(lambda: flow.poll() is not None or lost <= set(map(tuple, told())), 60, "both to be said unavailable")
+    until(lambda: flow.poll() is not None or lost <= set(told()), 60, "both to be said unavailable")
     assert flow.stop(30) == 0, flow.last_lines()
     log = (tmp_path / "ingest.log").read_text()
     for name in ("gone-ua", "gone-mb"):

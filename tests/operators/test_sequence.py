@@ -110,6 +110,15 @@ def test_a_definition_on_the_stream_reads_back_as_the_same_model() -> None:
     assert Definition.from_value(frame.observations[0].value).model == frame.model
 
 
+def test_an_asset_that_is_gone_is_removed_before_anything_else() -> None:
+    flow = Sequencer("gw-1", RUN, PARTITIONS, MODELS, SOURCES, {"press-99"})
+    first = frames(flow.take([temperature(20)]))
+    assert [(f.asset, f.seq, f.run, [o.item for o in f.observations]) for f in first if f.asset == "press-99"] == [
+        ("press-99", 1, RUN, ["_removed"])
+    ]
+    assert [f.asset for f in frames(flow.take([temperature(21)]))] == ["press-01"]
+
+
 def test_a_key_frame_repeats_the_definition() -> None:
     key = said("press-01", 9, Observation("_model", None, 0, None, KEY), Observation("temperature", 80, 0, None, KEY))
     _, frame = frames(sequencer().take([temperature(80), key]))

@@ -90,3 +90,9 @@ def test_a_kill_between_the_partitions_leaves_the_older_mark() -> None:
     assert tails.mark("s", {3, 5}) == 2 * S
     assert tails.mark("s", {3}) == 3 * S
     assert tails.mark("s", {3, 5, 7}) == 2 * S
+
+
+def test_an_asset_is_known_until_it_is_removed() -> None:
+    tails = Tails("gw-1")
+    tails.read(raw(frame(1, ("x", 1)), frame(1, ("x", 1), asset="press-02"), frame(2, ("_removed", True))))
+    assert tails.assets == {"press-02"}
