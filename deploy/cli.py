@@ -86,9 +86,10 @@ def flow(arguments: Arguments) -> int:
 
 
 def test(arguments: Arguments) -> int:
-    """Run all tests on a throw-away Kafka and NATS; arguments go to pytest."""
+    """Run the tests on a throw-away Kafka and NATS, with --all also the long ones; arguments go to pytest."""
     setup([])
-    return _python("pytest", *arguments)
+    chosen = ["-m", ""] if "--all" in arguments else []
+    return _python("pytest", *chosen, *(argument for argument in arguments if argument != "--all"))
 
 
 def check(_: Arguments) -> int:

@@ -12,7 +12,7 @@ from replay.archive import connect
 from tests.faults import proof
 from tests.faults.rig import PATIENCE_S, VIEWS, Rig
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 TABLES = {
     "observations": 'SELECT * FROM observations_all ORDER BY part, "offset", idx',

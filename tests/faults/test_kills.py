@@ -11,7 +11,7 @@ from flows._site import View
 from replay.verify import verify
 from tests.faults.rig import VIEWS, Rig, moment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 KILLS: list[tuple[View, bool]] = [(view, forgotten) for view in VIEWS for forgotten in (False, True)]
 """Each view goes on with its recovery store, and without."""

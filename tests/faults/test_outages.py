@@ -11,7 +11,7 @@ import pytest
 from deploy.wait import until
 from tests.faults.rig import PATIENCE_S, VIEWS, Rig, moment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 OUTAGE_S = float(os.environ.get("PENSTOCK_OUTAGE_S", "4"))
 """How long a broker is away; the long form has 30."""

@@ -13,7 +13,7 @@ from deploy.stack import Service
 from deploy.wait import until
 from tests.faults.rig import PATIENCE_S, VIEWS, Rig, moment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 MOST_S = 2.5
 CLEAN_STOP_S = 3.0

@@ -19,7 +19,7 @@ from sources.kafka import committed, read_range, watermarks
 from tests.flows.bench import Bench, partition_of
 from tests.streams import batch
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
 ASSETS = [f"press-{n:03}" for n in range(500)]
 VIEWS: tuple[View, ...] = ("derive", "archive")

@@ -26,7 +26,7 @@ from sinks.kafka import ensure_topics, stream_topics
 from sources.kafka import read_range, watermarks
 from tests.flows.field import PRESSES, Field, Written
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 OUTAGE_CHANGES = int(os.environ.get("PENSTOCK_TEST_OUTAGE_CHANGES", "400"))
 """How many changes of the devices an outage lasts: about 3 s; the long form has 2000 (15 s)."""

@@ -28,7 +28,7 @@ from sinks.nats import delete_stream, find_last_values
 from sources.kafka import committed, read_range, watermarks
 from tests.streams import S, definition, frame, tick
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 SEEDS: Final = range(int(os.environ.get("PENSTOCK_SEEDS", "3")))
 """How often a test with random moments is run."""

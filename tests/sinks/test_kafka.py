@@ -122,6 +122,7 @@ def copy(request: pytest.FixtureRequest, connection: KafkaConnection, load: str,
 TOTAL = PARTITIONS * sum(offset % 3 for offset in range(RECORDS))
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_kill_at_any_moment_loses_and_repeats_nothing(copy: Copy, seed: int) -> None:
     for target in sorted(random.Random(seed).sample(range(TOTAL), 3)):
@@ -196,6 +197,7 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 def test_the_flow_waits_for_a_broker_that_is_away_and_goes_on(fragile: Stack, tmp_path: Path, how: str) -> None:
     connection, broker = KafkaConnection(bootstrap=fragile.kafka_bootstrap), fragile.services["kafka"]
