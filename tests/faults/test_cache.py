@@ -5,8 +5,10 @@ from hashlib import blake2b
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from deploy.wait import until
+from flows._site import progress_group
 from replay._verify_serve import read_values
 from replay.archive import connect
 from tests.faults import proof
@@ -43,7 +45,7 @@ def test_every_view_equals_its_rebuild(rig: Rig) -> None:
 
 
 def forget_all(rig: Rig) -> None:
-    """Delete all recovery stores, the archive, and the data of NATS."""
+    """Delete all recovery stores, the archive, the data of NATS, and how far the views noted to be."""
     nats = rig.stack.services["nats"]
     nats.stop()
     archive: Path = rig.site.archive_folder(1)
@@ -51,6 +53,9 @@ def forget_all(rig: Rig) -> None:
         shutil.rmtree(folder)
     nats.start()
     until(nats.ready, PATIENCE_S, "nats")
+    admin = AdminClient({"bootstrap.servers": rig.site.kafka.bootstrap})
+    for done in admin.delete_consumer_groups([progress_group(view, 1) for view in VIEWS]).values():
+        done.result(PATIENCE_S)  # or the progress of before would pass for that of now
 
 
 def hashes(rig: Rig) -> dict[str, tuple[int, str]]:
