@@ -66,6 +66,8 @@ def problems(report: Report) -> list[str]:
     for name, view in report["views"].items():
         if count := view["verify"]["differences"]:
             found.append(f'view "{name}" differs from its rebuild in {count} places, first: {view["verify"]["first"]}')
+        elif not view["verify"]["compared"]:
+            found.append(f'view "{name}" was not compared: it has finished nothing yet; run the demo for longer')
     if report["unexplained"]:
         found.append(f"{report['unexplained']} are unexplained, first: {report['audit']['deviations'][:1]}")
     return found
