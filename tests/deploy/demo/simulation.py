@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from asyncua import Client, Node, ua
 from pymodbus.client import AsyncModbusTcpClient
 
-from deploy.demo import site, truth
+from deploy.demo import faults, site, truth
 from deploy.demo.opcua_server import node_name
 from deploy.demo.physics import SCAN_US, SECOND_US
 from deploy.demo.registers import encode
@@ -53,13 +53,31 @@ async def subscribe(name: str, runner: Runner, listener: Listener) -> Client:
     return client
 
 
-async def poll(clients: dict[str, AsyncModbusTcpClient], time_us: int) -> list[Polled]:
-    rows: list[Polled] = []
-    for name, units in site.MODBUS.items():
-        for unit, (asset, registers) in units.items():
-            item = "state" if "state" in registers else "energy"
-            rows.append((time_us, name, unit, f"{asset}.{item}", await read(clients[name], unit, registers[item])))
-    return rows
+class Poller:
+    """Asks the Modbus servers, patiently on a busy machine; hastily only a unit that the script has silenced."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._patient, self._hasty = (
+            {name: client(server.port, timeout_s) for name, server in runner.modbus.items()} for timeout_s in (30, 0.05)
+        )
+
+    async def poll(self, time_us: int) -> list[Polled]:
+        silent = {fault.target for fault in faults.active(time_us) if fault.kind is faults.Kind.NO_REPLY}
+        rows: list[Polled] = []
+        for name, units in site.MODBUS.items():
+            for unit, (asset, registers) in units.items():
+                clients = self._hasty if f"{name}/{unit}" in silent else self._patient
+                item = "state" if "state" in registers else "energy"
+                rows.append((time_us, name, unit, f"{asset}.{item}", await read(clients[name], unit, registers[item])))
+        return rows
+
+    def close(self) -> None:
+        for each in (*self._patient.values(), *self._hasty.values()):
+            each.close()
+
+
+def client(port: int, timeout_s: float) -> AsyncModbusTcpClient:
+    return AsyncModbusTcpClient("127.0.0.1", port=port, timeout=timeout_s, retries=0)
 
 
 async def read(client: AsyncModbusTcpClient, unit: int, register: Any) -> list[int] | int:
@@ -80,10 +98,7 @@ async def simulate(folder: Path, seconds: int = SECONDS) -> Run:
     await runner.start()
     listeners = {name: Listener() for name in site.OPCUA}
     links = {name: await subscribe(name, runner, listener) for name, listener in listeners.items()}
-    modbus = {
-        name: AsyncModbusTcpClient("127.0.0.1", port=s.port, timeout=0.05, retries=0)
-        for name, s in runner.modbus.items()
-    }
+    modbus = Poller(runner)
     polled: list[Polled] = []
     link_errors: list[str] = []
     away: set[str] = set()
@@ -102,12 +117,11 @@ async def simulate(folder: Path, seconds: int = SECONDS) -> Run:
                 away.discard(name)
                 links[name] = await subscribe(name, runner, listeners[name])
         if now % SECOND_US == SECOND_US // 2:
-            polled += await poll(modbus, now)
+            polled += await modbus.poll(now)
     await settle(listeners)
     for link in links.values():
         await link.disconnect()
-    for client in modbus.values():
-        client.close()
+    modbus.close()
     await runner.stop()
     heard: dict[str, list[Notification]] = {name: listener.heard for name, listener in listeners.items()}
     return Run(runner.start_us, truth.read(folder / "truth.jsonl"), heard, polled, link_errors)

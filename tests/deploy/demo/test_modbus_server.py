@@ -22,7 +22,7 @@ def serve(scenario: Scenario) -> None:
         one.tables["discrete"][2] = 1
         server = ModbusServer(port, {1: one, 2: two})
         await server.start()
-        client = AsyncModbusTcpClient("127.0.0.1", port=port, timeout=0.2, retries=0)
+        client = AsyncModbusTcpClient("127.0.0.1", port=port, timeout=30, retries=0)
         try:
             assert await client.connect()
             await scenario(server, client)
@@ -59,9 +59,11 @@ def test_what_cannot_be_read_is_an_exception_with_its_code() -> None:
 def test_a_silent_unit_does_not_answer_and_others_do() -> None:
     async def scenario(server: ModbusServer, client: AsyncModbusTcpClient) -> None:
         server.units[1].mood = Mood.SILENT
+        hasty = AsyncModbusTcpClient("127.0.0.1", port=server.port, timeout=0.2, retries=0)
+        assert await hasty.connect()
         with pytest.raises(ModbusIOException):
-            await client.read_holding_registers(0, count=1, device_id=1)
-        assert await client.connect()
+            await hasty.read_holding_registers(0, count=1, device_id=1)
+        hasty.close()
         assert not (await client.read_holding_registers(0, count=1, device_id=2)).isError()
         server.units[1].mood = Mood.WELL
         assert not (await client.read_holding_registers(0, count=1, device_id=1)).isError()
