@@ -34,7 +34,7 @@ flow name *arguments:
 check:
     {{python}} check
 
-# the tests, or those named; just test --all: also the long ones with kills and outages
+# the tests, or those named; just test --faults: the long ones, with kills and outages
 test *arguments:
     {{python}} test {{arguments}}
 

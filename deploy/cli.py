@@ -86,10 +86,10 @@ def flow(arguments: Arguments) -> int:
 
 
 def test(arguments: Arguments) -> int:
-    """Run the tests on a throw-away Kafka and NATS, with --all also the long ones; arguments go to pytest."""
+    """Run the tests on a throw-away Kafka and NATS; --faults: the long ones instead, with kills and outages."""
     setup([])
-    chosen = ["-m", ""] if "--all" in arguments else []
-    return _python("pytest", *chosen, *(argument for argument in arguments if argument != "--all"))
+    chosen = ["-m", "faults"] if FAULTS in arguments else []
+    return _python("pytest", *chosen, *(argument for argument in arguments if argument != FAULTS))
 
 
 def check(_: Arguments) -> int:
@@ -148,6 +148,7 @@ COMMANDS: dict[str, Command] = {
     for command in (up, down, status, demo, flow, test, check, bench, docs, sql, replay, soak, logs, setup, lock)
 }
 
+FAULTS = "--faults"
 CODE = ("assets", "sources", "operators", "sinks", "flows", "replay", "deploy", "bench", "docs", "tests")
 CHECKS: tuple[tuple[str, ...], ...] = (
     ("ruff", "format", "--check", "."),

@@ -8,6 +8,8 @@ import pytest
 
 from deploy.stack import Stack
 
+pytest_plugins = ["tests.logs"]
+
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
