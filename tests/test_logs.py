@@ -18,6 +18,7 @@ def broken(tmp_path):
 
 def test_one_that_fails(tmp_path):
     (tmp_path / "flow.log").write_text("long ago\\n" * 100 + "could not go on")
+    (tmp_path / "00000000000000000000.log").write_bytes(b"\\0\\1\\2")
     assert False
 
 def test_one_whose_setup_fails(broken):

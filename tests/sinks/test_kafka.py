@@ -224,7 +224,7 @@ def test_the_flow_waits_for_a_broker_that_is_away_and_goes_on(fragile: Stack, tm
     copy.await_written(expected, flow)
     assert flow.stop() == 0
     log = flow.last_lines(1000)[before:]
-    assert log.count("is unreachable") == log.count("answers again") <= 2, log  # one for reading, one for writing
+    assert log.count("is unreachable") == log.count("answers again") <= 3, log  # reading, reading back, writing
     copy.assert_exact(2 * RECORDS)
 
 
