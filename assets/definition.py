@@ -112,10 +112,10 @@ def split(definition: Definition, model: str) -> tuple[Definition, Placement]:
 
 
 def join(template: Definition, placement: Placement, ttls: dict[str, int]) -> Definition:
-    """The definition again, without addresses; `ttls` are those of the sources, in microseconds."""
+    """The definition again, without addresses; `ttls` are those of its sources, in microseconds."""
     items = {
         name: msgspec.structs.replace(item, source=placement.item_sources.get(name, placement.source or ""))
         for name, item in template.items.items()
     }
-    sources = {name: SourceModel(ttls[name]) for name in sorted(placement.sources)}
+    sources = {name: SourceModel(ttls[name]) for name in sorted(placement.sources) if name in ttls}
     return msgspec.structs.replace(template, source=placement.source, items=items, sources=sources)

@@ -21,7 +21,7 @@ from assets.frame import (
 )
 from assets.stream import AVAILABILITY, AVAILABLE, GAP, MODEL, REMOVED
 from operators._links import LinkChange, Links
-from operators._snapshot import opened
+from operators._snapshot import opened, packed, unpacked
 from operators._timers import Timers
 from operators.asset_logic import AssetLogic, Changes
 
@@ -218,13 +218,14 @@ class Assets(Generic[L]):
     def save(self) -> bytes:
         """The state as versioned msgpack."""
         saved = _Saved(SNAPSHOT_VERSION, self._links, self._templates, self._placements, self._cells)
-        return msgspec.msgpack.encode(saved)
+        return packed(saved, "templates", "cells")
 
     def load(self, snapshot: bytes) -> None:
         """Take over a saved state; raises `SnapshotError`."""
         with opened(snapshot, _Saved, SNAPSHOT_VERSION, self._operator) as head:
-            self._cells = msgspec.convert(head.cells, dict[str, self._logic])  # type: ignore[name-defined]
-        self._links, self._templates, self._placements = head.links, head.templates, head.placements
+            self._cells = unpacked(head.cells, dict[str, self._logic])  # type: ignore[name-defined]
+            self._templates = unpacked(head.templates, dict[str, Definition])
+        self._links, self._placements = head.links, head.placements
         ttls = {name: state.ttl for name, state in self._links.sources.items()}
         for asset, logic in self._cells.items():
             if (placement := self._placements.get(asset)) is not None:
@@ -244,6 +245,6 @@ def _gap(value: Value) -> tuple[list[str], int, int] | None:
 class _Saved(msgspec.Struct):
     version: int
     links: Links
-    templates: dict[str, Definition]
+    templates: Any
     placements: dict[str, Placement]
-    cells: dict[str, Any]
+    cells: Any

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ class _Versioned(Protocol):
 
 
 V = TypeVar("V", bound=_Versioned)
+T = TypeVar("T")
 
 
 @contextmanager
@@ -33,3 +34,17 @@ def opened(snapshot: bytes, kind: type[V], version: int, step: str) -> Iterator[
         raise SnapshotError(
             f'snapshot of step "{step}" cannot be read: {error}; delete the recovery store of this flow'
         ) from None
+
+
+def packed(state: msgspec.Struct, *parts: str) -> bytes:
+    """A state as msgpack; these fields of it as JSON if they hold an integer beyond 64 bits, which msgpack cannot."""
+    try:
+        return msgspec.msgpack.encode(state)
+    except OverflowError:
+        written = {part: msgspec.json.encode(getattr(state, part)) for part in parts}
+        return msgspec.msgpack.encode(msgspec.structs.replace(state, **written))
+
+
+def unpacked(part: Any, kind: type[T]) -> T:
+    """One of these fields again; raises `msgspec.DecodeError`."""
+    return msgspec.json.decode(part, type=kind) if isinstance(part, bytes) else msgspec.convert(part, kind)

@@ -48,12 +48,12 @@ class FrameDecoder:
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
-        self._keys: dict[str, bytes] = {}
+        self._known: dict[int, dict[str, bytes]] = {}
 
     def __call__(self, raw: RawBatch) -> tuple[Batch, list[Rejected]]:
         records: list[Frame | Tick] = []
         failed: dict[int, Rejected] = {}
-        values, known, add = raw.values, self._keys, records.append
+        values, known, add = raw.values, self._known.setdefault(raw.partition, {}), records.append
         for i, key in enumerate(raw.keys):
             value = values[i]
             try:
@@ -63,6 +63,7 @@ class FrameDecoder:
                 frame = decode_frame(value)
                 if known.get(frame.asset) != key:
                     self._check_key(frame.asset, key, raw.partition)
+                    known[frame.asset] = key
                 add(frame)
             except ContractError as error:
                 failed[i] = _rejected(raw, raw.offsets[i], key, value, error)
@@ -70,7 +71,7 @@ class FrameDecoder:
         return Batch(raw.partition, raw.first, raw.next, offsets, records, raw.end), list(failed.values())
 
     def _check_key(self, asset: str, key: bytes, partition: int) -> None:
-        """Checked once per asset: the key is the asset, and the asset lives in this partition."""
+        """Checked once per asset and partition: the key is the asset, and the asset lives in this partition."""
         if asset.encode() != key:
             raise ContractError(f'the key is {key!r}, the asset is "{asset}"', "wrong_key")
         if not _ASSET.fullmatch(asset):
@@ -78,7 +79,6 @@ class FrameDecoder:
         home = partition_of(asset, self._partitions)
         if home != partition:
             raise ContractError(f'asset "{asset}" belongs into partition {home} (murmur2)', "wrong_partition")
-        self._keys[asset] = key
 
 
 def decode_events(raw: RawBatch) -> tuple[DerivedBatch, list[Rejected]]:

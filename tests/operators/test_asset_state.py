@@ -128,6 +128,25 @@ def test_a_snapshot_of_another_logic_is_refused() -> None:
         Assets(0, "overheat", Overheat).load(broken)
 
 
+def test_integers_beyond_64_bits_survive_a_restart() -> None:
+    huge = definition(running={"rule": "durations", "item": "state"}, odd={"rule": "durations", "item": 1 << 70})
+    records: Records = [
+        frame(0, ("_model", huge.value())),
+        frame(1, ("state", 1 << 64)),
+        frame(2, ("state", -(10**30))),
+        frame(3, ("state", 5)),
+    ]
+    whole = [encode_event(event) for event in run(Rules, records)]
+    assert len(whole) == 4
+    assert [encode_event(event) for event in cut(Rules, records, [1, 2, 3])] == whole
+
+
+def test_a_definition_that_does_not_name_all_its_sources_survives_a_restart() -> None:
+    poor = msgspec.structs.replace(definition(running={"rule": "durations", "item": "state"}), sources={})
+    records: Records = [frame(0, ("_model", poor.value())), frame(1, ("state", "Idle")), frame(2, ("state", "Held"))]
+    assert cut(Rules, records, [1, 2]) == run(Rules, records)
+
+
 @st.composite
 def streams(draw: st.DrawFn) -> Records:
     """Random streams of two assets, two gateways: values, qualities, links, definitions, late and repeated values."""
