@@ -7,7 +7,8 @@ import pytest
 
 from deploy.ports import free_port
 from deploy.stack import Stack
-from tests.faults.rig import SEEDS, Rig
+from tests.faults.rig import Rig
+from tests.forms import SEEDS
 
 
 @pytest.fixture(scope="module")

@@ -1,25 +1,25 @@
 """Servers, the views as processes, and a writer under load: what faults are done to."""
 
 import itertools
-import os
 import random
 import shutil
-from collections.abc import Iterable, Mapping
+import signal
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from assets.stream import ASSET_STREAM, state_topic
 from deploy.processes import Child, Flow
-from deploy.stack import Stack
+from deploy.stack import Service, Stack
 from deploy.wait import until
 from flows._site import Site, View, progress_group
 from sources.kafka import committed
 from tests.faults import proof
 from tests.faults.writer import Writer
+from tests.forms import SEEDS
 
-SEEDS: Final = range(int(os.environ.get("PENSTOCK_SEEDS", "2")))
-"""How often a test with random moments is run."""
 VIEWS: Final[tuple[View, ...]] = ("derive", "serve", "archive")
 ROLL_S: Final = 60
 PATIENCE_S: Final = 90
@@ -42,8 +42,6 @@ class Rig:
         self._done_before: dict[str, int] = {}
         self.generations = itertools.count(2)
         """Numbers of rebuilt generations that no test has used."""
-        self.turns = itertools.cycle(VIEWS)
-        """Which view is next, where each run of a test is for one."""
 
     def _flow(self, view: View) -> Flow:
         return Flow(view, self.environment, self.log(view), self.folder / "recovery" / view)
@@ -124,6 +122,25 @@ class Rig:
         proof.prove_accounts(self.site)
         for view in VIEWS:
             assert not self.said(view, "Traceback"), self.log(view)
+
+
+@contextmanager
+def away(server: Service, how: str) -> Iterator[None]:
+    """The server does not answer for as long as this is entered: `stopped`, `killed` or `frozen`; then it is back."""
+    if how == "stopped":
+        server.stop()
+    elif how == "killed":
+        server.kill()
+    else:
+        server.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        if how == "frozen":
+            server.signal(signal.SIGCONT)
+        else:
+            server.start()
+        until(server.ready, PATIENCE_S, server.name)
 
 
 def moment(child: Child, chance: random.Random, longest_s: float) -> None:
