@@ -8,13 +8,17 @@ All instants and durations are integer microseconds (instants since 1970-01-01T0
 StatusCodes (Part 4, 7.39). A value whose status is Bad is null.
 """
 
+from collections.abc import Iterable
+from contextlib import suppress
 from enum import IntFlag
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 VERSION: Final = 1
+Version = Literal[1]
+"""Checked in decoding; what a newer gateway writes is refused, whatever else it may look like."""
 
 # What may stand in the `value` of an observation; integers are exact, also beyond 64 bits.
 Value = int | float | str | bool | list[Any] | dict[str, Any] | None
@@ -73,7 +77,7 @@ class Frame(msgspec.Struct, gc=False):
     1, 2, ... per asset and run, so any consumer sees a hole.
     """
 
-    v: int
+    v: Version
     asset: str
     source: str
     gateway: str
@@ -105,7 +109,7 @@ class Tick(msgspec.Struct, gc=False):
     `seq` counts 1, 2, ... per partition and run.
     """
 
-    v: int
+    v: Version
     gateway: str
     run: Instant
     seq: Count
@@ -121,7 +125,7 @@ class DerivedEvent(msgspec.Struct, gc=False):
     observation or tick that caused the change; `id` = origin:metric:n is unique and the same in every rebuild.
     """
 
-    v: int
+    v: Version
     asset: str
     metric: str
     time: int
@@ -149,10 +153,10 @@ class ContractError(ValueError):
         self.reason = reason
 
 
-_R = TypeVar("_R", Tick, DerivedEvent)
+_R = TypeVar("_R", Frame, Tick, DerivedEvent)
 
 _encoder = msgspec.json.Encoder()
-_decode_frame = msgspec.json.Decoder(Frame).decode
+_frame = msgspec.json.Decoder(Frame)
 _tick = msgspec.json.Decoder(Tick)
 _event = msgspec.json.Decoder(DerivedEvent)
 
@@ -196,34 +200,37 @@ def encode_event(event: DerivedEvent) -> bytes:
     return _encoder.encode(event)
 
 
-def _broken(noun: str, error: Exception) -> ContractError:
-    reason = "contract" if isinstance(error, msgspec.ValidationError) else "not_json"
-    return ContractError(f"not a {noun}: {error}", reason)
+class _Head(msgspec.Struct):
+    v: int
 
 
-def _unknown(noun: str, version: int) -> ContractError:
-    return ContractError(f"version {version} of a {noun} is unknown; known is {VERSION}", "unknown_version")
+def _broken(noun: str, record: bytes, error: Exception) -> ContractError:
+    if not isinstance(error, msgspec.ValidationError):
+        return ContractError(f"not a {noun}: {error}", "not_json")
+    with suppress(msgspec.ValidationError):
+        if (version := msgspec.json.decode(record, type=_Head).v) != VERSION:
+            return ContractError(f"version {version} of a {noun} is unknown; known is {VERSION}", "unknown_version")
+    return ContractError(f"not a {noun}: {error}", "contract")
 
 
 def _decode(decoder: msgspec.json.Decoder[_R], record: bytes, noun: str) -> _R:
     try:
-        decoded = decoder.decode(record)
+        return decoder.decode(record)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _broken(noun, error) from None
-    if decoded.v != VERSION:
-        raise _unknown(noun, decoded.v)
-    return decoded
+        raise _broken(noun, record, error) from None
 
 
 def decode_frame(record: bytes) -> Frame:
     """Read the record of a frame; raises `ContractError`."""
+    return _decode(_frame, record, "frame")
+
+
+def decode_frames(records: Iterable[bytes]) -> list[Frame] | None:
+    """Read many records without a line of Python for each; None if one of them is no frame."""
     try:
-        frame = _decode_frame(record)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _broken("frame", error) from None
-    if frame.v != VERSION:
-        raise _unknown("frame", frame.v)
-    return frame
+        return list(map(_frame.decode, records))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def decode_tick(record: bytes) -> Tick:
