@@ -4,6 +4,7 @@ Every OPC UA item counts up, so whatever is missing, repeated or out of order ca
 """
 
 import asyncio
+import gc
 import threading
 from collections.abc import Coroutine
 from datetime import UTC, datetime
@@ -16,27 +17,26 @@ from tests.sources.opcua_server import URI, Machine
 PRESSES = ("press-01", "press-02", "press-03")
 PERIOD_S = 0.025
 PAD = "." * 1_500
-PLANT = """
-sources:
-  forming:
+SERVER = """  {name}:
     {{protocol: opcua, endpoint: "opc.tcp://127.0.0.1:{opcua}", security: none,
       publishing_interval: 50ms, sampling_interval: 5ms}}
-  meter: {{protocol: modbus, endpoint: "tcp://127.0.0.1:{modbus}", unit: 1, poll: 100ms}}
+"""
+PRESS = """  press-{n}:
+    {{type: press, path: acme/hamburg/forming/line-1, source: {name}, address: "nsu={uri};s=Press{n}.{{item}}"}}
+"""
+PLANT = """
+sources:
+{servers}  meter: {{protocol: modbus, endpoint: "tcp://127.0.0.1:{modbus}", unit: 1, poll: 100ms}}
 types:
   press: {{items: {{parts: {{category: SAMPLE}}, note: {{category: EVENT}}}}}}
   meter: {{items: {{energy: {{category: SAMPLE}}}}}}
 assets:
-  press-{{01..03}}:
-    type: press
-    path: acme/hamburg/forming/line-1
-    source: forming
-    address: "nsu={uri};s=Press{{n}}.{{item}}"
   meter-01:
     type: meter
     path: acme/hamburg/forming/line-1
     source: meter
     items: {{energy: {{address: "holding:0 uint16"}}}}
-"""
+{presses}"""
 
 
 class Written(NamedTuple):
@@ -75,11 +75,15 @@ class Field:
         self._run(_end_the_rest())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        gc.collect()  # sockets that are collected in the middle of something else warn there
 
-    def plant(self, folder: Path) -> Path:
-        """The plant folder that describes the field."""
+    def plant(self, folder: Path, *, connections: int = 1) -> Path:
+        """The plant folder that describes the field; all presses behind one connection, or one each for three."""
         folder.mkdir(parents=True, exist_ok=True)
-        text = PLANT.format(opcua=self.machine.port, modbus=self.device.port, uri=URI)
+        names = {asset: "forming" if connections == 1 else f"forming-{asset[-2:]}" for asset in PRESSES}
+        servers = "".join(SERVER.format(name=name, opcua=self.machine.port) for name in sorted(set(names.values())))
+        presses = "".join(PRESS.format(n=asset[-2:], name=name, uri=URI) for asset, name in names.items())
+        text = PLANT.format(servers=servers, presses=presses, modbus=self.device.port)
         (folder / "plant.yaml").write_text(text)
         return folder
 

@@ -1,9 +1,9 @@
 """`serve` through kills, outages and lost stores: the last values in NATS are the fold of the stream, byte for byte."""
 
 import asyncio
-import os
 import random
 import shutil
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,14 +26,11 @@ from operators.live_values import LiveValues
 from sinks._kafka import shared_producer
 from sinks.nats import delete_stream, find_last_values
 from sources.kafka import committed, read_range, watermarks
+from tests.forms import OUTAGE_S, SEEDS
 from tests.streams import S, definition, frame, tick
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
-SEEDS: Final = range(int(os.environ.get("PENSTOCK_SEEDS", "3")))
-"""How often a test with random moments is run."""
-OUTAGE_S: Final = float(os.environ.get("PENSTOCK_OUTAGE_S", "4"))
-"""How long NATS is away; the long form has 30."""
 PACE: Final = 30
 """Seconds of the stream per second of the test."""
 PATIENCE_S: Final = 60
@@ -185,15 +182,20 @@ class Rig:
             folds[raw.partition].take(operators[raw.partition].derived(decode_events(raw)[0]))
         return {subject: value.payload for fold in folds.values() for subject, value in fold.values.items()}
 
-    def wipe(self) -> None:
-        """NATS comes back with an empty store."""
+    def wipe(self, away_s: float = 0.0) -> None:
+        """NATS is killed, and comes back with an empty store."""
         self.nats.kill()
         shutil.rmtree(self.nats.data)
+        if away_s:
+            self.passes(away_s)
         self.revive()
 
     def revive(self) -> None:
-        """Start NATS again."""
-        self.nats.start()
+        """Start NATS again, or let it go on."""
+        if self.nats.running:
+            self.nats.signal(signal.SIGCONT)
+        else:
+            self.nats.start()
         until(self.nats.ready, PATIENCE_S, "nats-server")
 
 
@@ -233,12 +235,16 @@ def test_killed_at_any_moment_it_ends_with_the_fold_of_the_stream(rig: Rig, seed
     rig.proved()
 
 
-def test_it_waits_for_nats_and_says_so_once(rig: Rig) -> None:
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_it_waits_for_nats_and_says_so_once(rig: Rig, how: str) -> None:
     rig.start()
     rig.proved()
     begin = rig.log.stat().st_size
     with rig.load():
-        rig.nats.stop()
+        if how == "stopped":
+            rig.nats.stop()
+        else:
+            rig.nats.kill()
         rig.passes(OUTAGE_S)
         rig.revive()
     rig.proved()
@@ -246,12 +252,26 @@ def test_it_waits_for_nats_and_says_so_once(rig: Rig) -> None:
     assert len(rig.said("", begin)) == 2
 
 
+def test_it_goes_on_after_a_silence_of_nats(rig: Rig) -> None:
+    rig.start()
+    rig.proved()
+    begin = rig.log.stat().st_size
+    with rig.load():
+        rig.nats.signal(signal.SIGSTOP)
+        rig.passes(OUTAGE_S)
+        rig.revive()
+        rig.passes(1.0)
+    rig.proved()
+    lost, back = (rig.said(words, begin) for words in ("lost NATS", "is back"))
+    assert len(lost) == len(back) <= 1
+
+
 def test_under_way_it_fills_an_empty_store_again(rig: Rig) -> None:
     rig.start()
     rig.proved()
     begin = rig.log.stat().st_size
     with rig.load():
-        rig.wipe()
+        rig.wipe(away_s=OUTAGE_S)
         rig.passes(1.0)
     rig.proved()
     assert len(rig.said("was emptied or made anew; publishing all", begin)) == 1
