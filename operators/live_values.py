@@ -8,7 +8,7 @@ that say so themselves.
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import bytewax.operators as op
 import msgspec
@@ -19,7 +19,7 @@ from assets.batch import Batch, DerivedBatch, LiveValue
 from assets.frame import DerivedEvent, Frame, Value, event_time
 from assets.stream import GONE, MODEL, REMOVED, observation_subject, state_subject
 from operators._places import Left, Place, Places
-from operators._snapshot import opened
+from operators._snapshot import opened, packed, unpacked
 
 SNAPSHOT_VERSION: Final = 2
 MOST_HELD: Final = 50_000
@@ -66,8 +66,8 @@ class _Saved(msgspec.Struct):
     next: int
     next_derived: int
     models: msgspec.Raw
-    held: list[DerivedEvent]
-    waiting: dict[str, dict[str, DerivedEvent]]
+    held: Any
+    waiting: Any
     unplaced: int
 
 
@@ -185,17 +185,16 @@ class LiveValues:
         """The state as versioned msgpack."""
         places, held = self._places.save(), list(self._held)
         next_, derived = self._next, self._next_derived
-        return msgspec.msgpack.encode(
-            _Saved(SNAPSHOT_VERSION, next_, derived, places, held, self._waiting, self.unplaced)
-        )
+        saved = _Saved(SNAPSHOT_VERSION, next_, derived, places, held, self._waiting, self.unplaced)
+        return packed(saved, "held", "waiting")
 
     def load(self, snapshot: bytes) -> None:
         """Take over a saved state; raises `SnapshotError`."""
         with opened(snapshot, _Saved, SNAPSHOT_VERSION, "live_values") as saved:
             self._places.load(saved.models)
+            self._held = deque(unpacked(saved.held, list[DerivedEvent]))
+            self._waiting = unpacked(saved.waiting, dict[str, dict[str, DerivedEvent]])
         self._next, self._next_derived, self.unplaced = saved.next, saved.next_derived, saved.unplaced
-        self._waiting = saved.waiting
-        self._held = deque(saved.held)
 
 
 def order(basis_index: int, event_id: str) -> int:

@@ -13,6 +13,7 @@ operators.__path__.append("docs/examples/operators")  # as if the file lay in op
 
 from assets.plant import PlantError, load
 from operators.rules import KINDS, Rules
+from tests.operators.world import EXAMPLES
 from tests.streams import cut, definition, frame, run, said
 
 assert "entries" in KINDS
@@ -23,6 +24,7 @@ stream += [frame(at, ("state", state)) for at, state in enumerate(STATES, 1)]
 events = run(Rules, stream)
 assert said(events, "starts") == [(1, 3), (2, 6)], events
 assert events[0].operator == "entries"
+assert EXAMPLES["starts"]["rule"] == "entries"  # the contract runs it as well
 assert all(cut(Rules, stream, [at]) == events for at in range(len(stream)))
 """
 
