@@ -26,7 +26,7 @@ from deploy.stack import Stack
 from sinks.kafka import TopicSpec, ensure_topics
 
 PARTITIONS = 12
-LOADS = (Load(1_000, 600_000, 1), Load(20_000, 600_000, 1), Load(1_000, 150_000, 10), Load(20_000, 150_000, 10))
+LOADS = (Load(1_000, 1_000_000, 1), Load(20_000, 2_000_000, 1), Load(1_000, 200_000, 10), Load(20_000, 200_000, 10))
 Figures = dict[str, Any]
 
 
@@ -142,16 +142,29 @@ def _derive_table(loads: list[Figures]) -> Table:
 
 def _views_table(figures: Figures) -> Table:
     table = Table(title="flows")
-    for column in ("flow", "first output s", "RSS MB", "idle cores", "rebuild observations/s", "per core"):
+    for column in (
+        "flow",
+        "first output s",
+        "RSS MB",
+        "RSS MB full",
+        "idle cores",
+        "live observations/s",
+        "of raw",
+        "rebuild observations/s",
+        "per core",
+    ):
         table.add_column(column, justify="left" if column == "flow" else "right")
     views = figures["views"]
     for name, start in figures["start"].items():
-        idle, rebuilt = views["idle"].get(name), views["rebuild"].get(name)
+        idle, rebuilt, live = (views[part].get(name) for part in ("idle", "rebuild", "live"))
         table.add_row(
             name,
             f"{start['first_output_s']:.2f}",
             f"{start['rss_mb']:.0f}",
+            f"{idle['rss_mb']:.0f}" if idle else "-",
             f"{idle['cores']:.3f}" if idle else "-",
+            f"{live['observations_per_s']:,}" if live else "-",
+            f"{live['ratio_to_raw_decode']:.2f}" if live else "-",
             f"{rebuilt['observations_per_s']:,}" if rebuilt else "-",
             f"{rebuilt['observations_per_cpu_s']:,}" if rebuilt else "-",
         )

@@ -1,6 +1,10 @@
-"""What views cost: rebuild speed of each, stalls of snapshots, restarts after a kill, idle flows."""
+"""What views cost: speed of each live and rebuilt, memory, stalls of snapshots, restarts after a kill, idle flows."""
 
+import json
+import os
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -24,35 +28,64 @@ from sinks.kafka import ensure_topics, stream_topics
 from sources.kafka import committed, read_range, watermarks
 
 VIEWS: Final[tuple[View, ...]] = ("derive", "serve", "archive")
-TIMEOUT_S: Final = 120.0
+TIMEOUT_S: Final = 300.0
 IDLE_S: Final = 5.0
 PARTITIONS: Final = 12
 Figures = dict[str, Any]
 
 
 def view_figures(site: Site, environment: Mapping[str, str], scale: float, say: Callable[[str], None]) -> Figures:
-    """All of the above on one stream of 5 000 assets, frames of 10."""
-    load = Load(5_000, int(100_000 * scale), 10)
+    """All of the above on one stream of 5 000 assets, frames of 10, 5 million observations."""
+    load = Load(5_000, int(500_000 * scale), 10)
     ensure_topics(site.kafka, stream_topics(1))
     say(f"writing {load.frames:,} frames: {load.name}")
-    write(load, site.kafka.bootstrap, ASSET_STREAM, PARTITIONS)
-    flows = [Flow(v, dict(environment), site.data / f"{v}.log", site.data / "recovery" / v) for v in VIEWS]
+    records = write(load, site.kafka.bootstrap, ASSET_STREAM, PARTITIONS)
+    flows = {v: Flow(v, dict(environment), site.data / f"{v}.log", site.data / "recovery" / v) for v in VIEWS}
+    raw_s = _raw_decode_s(site, records)
     try:
-        for flow in flows:
-            say(f"letting {flow.name} catch up")
-            flow.start()
-        until(lambda: all(_finished(site.kafka, view) for view in VIEWS), TIMEOUT_S, "the views to catch up")
-        idle = {flow.name: _idle(flow) for flow in flows}
-        restart = _restart(site, flows[0], say)
+        live = {}
+        for view, flow in flows.items():
+            say(f"letting {view} catch up")
+            live[view] = _catch_up(site.kafka, flow, view, load, raw_s)
+        idle = {view: _idle(flow) for view, flow in flows.items()}
+        restart = _restart(site, flows["derive"], say)
     finally:
-        for flow in flows:
+        for flow in flows.values():
             flow.stop()
-    return {"rebuild": dict(_rebuilds(site, load, say)), "idle": idle, "restart": restart, "snapshot": _snapshot()}
+    rebuilt = dict(_rebuilds(site, load, say))
+    return {"live": live, "rebuild": rebuilt, "idle": idle, "restart": restart, "snapshot": _snapshot()}
 
 
-def _finished(kafka: KafkaConnection, view: View) -> bool:
-    done = committed(kafka, progress_group(view, 1), ASSET_STREAM)
-    return all(done.get(p, 0) >= high for p, (_, high) in watermarks(kafka, ASSET_STREAM).items())
+def _raw_decode_s(site: Site, records: int) -> float:
+    """Seconds in which a bare loop consumes and decodes the stream."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.raw", ASSET_STREAM, ASSET_STREAM, str(records), "decode"],
+        env={**os.environ, "KAFKA_BOOTSTRAP": site.kafka.bootstrap},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds: float = json.loads(done.stdout.splitlines()[-1])["wall_s"]
+    return seconds
+
+
+def _catch_up(kafka: KafkaConnection, flow: Flow, view: View, load: Load, raw_s: float) -> Figures:
+    """Observations per second of a live flow that reads all of the stream, and its rate against the bare loop."""
+    flow.start()
+    until(lambda: _done(kafka, view) > 0, TIMEOUT_S, f"the first progress of {view}")
+    begin, at_begin = time.perf_counter(), _done(kafka, view)
+    end = sum(high for _, high in watermarks(kafka, ASSET_STREAM).values())
+    until(lambda: _done(kafka, view) >= end, TIMEOUT_S, f"{view} to catch up")
+    share = (end - at_begin) / end
+    seconds = max(time.perf_counter() - begin, 1e-3)
+    return {
+        "observations_per_s": round(load.frames * load.observations * share / seconds),
+        "ratio_to_raw_decode": round(raw_s * share / seconds, 3),
+    }
+
+
+def _done(kafka: KafkaConnection, view: View) -> int:
+    return sum(committed(kafka, progress_group(view, 1), ASSET_STREAM).values())
 
 
 def _idle(flow: Flow) -> Figures:
