@@ -1,8 +1,9 @@
 """Frames become records: gateway, run and number, the definition before its first use, and a tick each second.
 
 (gateway, run, seq) identifies a record, seq = 1, 2, ... per asset and run, so that any consumer sees a hole. A tick
-goes to every partition that holds assets of the gateway and names the sources whose account came since the last one:
-all they received before their mark stands before the tick.
+goes to every partition, where it moves time, so that a gateway that died is missed also where no other has assets. In
+the partitions of their assets it names the sources whose account came since the last one: all they received before
+their mark stands before the tick.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -57,6 +58,7 @@ class Sequencer:
         """
         self._gateway = gateway
         self._run = run
+        self._partitions = partitions
         self._assets = {asset: _Asset(asset, partitions, model) for asset, model in sorted(models.items())}
         self._homes = _homes(sources, partitions)
         self._ticks: dict[int, int] = {}
@@ -115,12 +117,12 @@ class Sequencer:
             self._tick(accounted.at)
 
     def _tick(self, at: int) -> None:
-        named: dict[int, dict[str, SourceAccount]] = {}
+        named: dict[int, dict[str, SourceAccount]] = {partition: {} for partition in range(self._partitions)}
         for source, account in sorted(self._accounts.items()):
             for partition in self._homes[source]:
-                named.setdefault(partition, {})[source] = account
+                named[partition][source] = account
         self._accounts = {}
-        for partition, accounts in sorted(named.items()):
+        for partition, accounts in named.items():
             seq = self._ticks[partition] = self._ticks.get(partition, 0) + 1
             tick = Tick(VERSION, self._gateway, self._run, seq, at, accounts)
             self._records.setdefault(partition, []).append(Outgoing(partition, None, encode_tick(tick)))

@@ -4,6 +4,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 
+import hypothesis  # noqa: F401 - its plugin imports it at the end, amid the garbage of the tests: Python 3.11 may fail
 import pytest
 
 from deploy.stack import Stack

@@ -79,7 +79,8 @@ def frames(sequenced: Iterable[tuple[str, list[Outgoing]]]) -> list[Frame]:
 
 
 def ticks(sequenced: Iterable[tuple[str, list[Outgoing]]]) -> dict[int, Tick]:
-    return {partition: record for partition, record in records(sequenced) if isinstance(record, Tick)}
+    """The ticks that name sources."""
+    return {p: record for p, record in records(sequenced) if isinstance(record, Tick) and record.sources}
 
 
 def test_the_partitions_of_these_assets_differ() -> None:
@@ -171,7 +172,7 @@ def test_a_tick_names_the_sources_that_accounted_since_the_last_one() -> None:
     found = ticks(flow.take([accounted("packing", S, 9)]))
     assert {home: (tick.seq, tick.received, tick.sources) for home, tick in found.items()} == {
         HOME["press-01"]: (2, RUN + S, {"forming": account(3)}),
-        HOME["packer-01"]: (1, RUN + S, {"packing": account(9)}),
+        HOME["packer-01"]: (2, RUN + S, {"packing": account(9)}),
     }
     assert list(ticks(flow.take([accounted("packing", 2 * S, 9)]))) == [HOME["packer-01"]]
 
@@ -183,7 +184,17 @@ def test_a_source_without_assets_is_accounted_in_the_first_partition_of_the_gate
 
 def test_what_a_source_received_before_its_mark_stands_before_the_tick() -> None:
     found = records(sequencer().take([temperature(80, 1), accounted("forming", 2), temperature(81, 3)]))
-    assert [type(record).__name__ for _, record in found] == ["Frame", "Tick", "Frame"]
+    own = [record for partition, record in found if partition == HOME["press-01"]]
+    assert [type(record).__name__ for record in own] == ["Frame", "Tick", "Frame"]
+
+
+def test_where_the_gateway_has_no_assets_a_tick_moves_time() -> None:
+    flow = sequencer()
+    for n in (1, 2):
+        found = dict(records(flow.take([accounted("forming", n * S, n)])))
+        assert sorted(found) == list(range(PARTITIONS))
+        there = found[next(p for p in range(PARTITIONS) if p not in HOME.values())]
+        assert there == Tick(v=1, gateway="gw-1", run=RUN, seq=n, received=RUN + n * S, sources={})
 
 
 def test_the_last_account_of_a_source_is_told_at_once() -> None:
