@@ -83,9 +83,19 @@ class Site:
         )
 
     def generation(self, view: View) -> int:
-        """The generation of a view that is live: the pointer in topic `views`, 1 before any switch."""
-        pointer = read_table(self.kafka, VIEWS).get(view.encode())
-        return 1 if pointer is None else int(json.loads(pointer)["generation"])
+        """The generation of a view that is live; refuses one that lacks the beginning of the stream."""
+        table = read_table(self.kafka, VIEWS)
+        generation = _pointer(table, view)
+        if json.loads(table.get(f"{view}.g{generation}".encode(), b"{}")).get("partial"):
+            raise Refused(
+                f'could not use generation {generation} of view "{view}" as the live one: it is partial, for it was '
+                f"rebuilt from the middle of the stream; make a whole one with: python -m replay rebuild {view}"
+            )
+        return generation
+
+    def pointer(self, view: View) -> int:
+        """The generation that topic `views` calls the live one, whatever it is worth; 1 before any switch."""
+        return _pointer(read_table(self.kafka, VIEWS), view)
 
     def create_topics(self, generation: int = 1) -> None:
         """Create the topics that are missing and refuse a stream that could lose records."""
@@ -140,6 +150,11 @@ class Site:
     def derived_sink(self, generation: int, derived: int) -> DerivedSink:
         """Where archive writes derived events."""
         return DerivedSink(self.archive_folder(generation), state_topic(derived), self.stop, roll_us=self.roll_us)
+
+
+def _pointer(table: Mapping[bytes, bytes], view: View) -> int:
+    record = table.get(view.encode())
+    return 1 if record is None else int(json.loads(record)["generation"])
 
 
 def _roll_us(text: str) -> int:

@@ -41,11 +41,15 @@ class Places:
         self._frozen: bytes | None = None
 
     def of(self, model: str, asset: str) -> Place | None:
-        """The place by the definition a frame names, else by the last one of its asset."""
-        place = self._models.definitions.get(model)
-        if place is None and (known := self._known.get(asset)) is not None:
-            place = self._models.definitions[known]
-        return place
+        """The place by the definition a frame names, else by the last one of its asset.
+
+        An asset has none before its own definition was told, though another one may share it: whoever does not know
+        where it stands could not end its subjects when it moves.
+        """
+        known = self._known.get(asset)
+        if known is None:
+            return None
+        return self._models.definitions.get(model) or self._models.definitions[known]
 
     def stand(self, asset: str) -> Stand | None:
         """Where an asset stands, or stood when it was removed."""

@@ -20,6 +20,7 @@ from assets.frame import DerivedEvent, Frame, Value, event_time
 from assets.stream import GONE, MODEL, REMOVED, observation_subject, state_subject
 from operators._places import Left, Place, Places
 from operators._snapshot import opened, packed, unpacked
+from operators._waiting import ends, keep, newest_of
 
 SNAPSHOT_VERSION: Final = 2
 MOST_HELD: Final = 50_000
@@ -111,8 +112,7 @@ class LiveValues:
         self._held.extend(batch.events)
         self._release(out)
         if len(self._held) > MOST_HELD:
-            newest = {(event.asset, event.metric): event for event in self._held}
-            self._held = deque(sorted(newest.values(), key=lambda event: event.basis))
+            self._held = deque(newest_of(self._held))
         return out
 
     def _frame(self, partition: int, offset: int, frame: Frame, out: list[LiveValue]) -> None:
@@ -123,7 +123,8 @@ class LiveValues:
                 self._leave(asset, self._places.define(offset, frame, o), (partition, offset, index), out)
                 place, prefix = self._place(frame.model, asset)
                 for event in self._waiting.pop(asset, {}).values():
-                    self._event(event, out)
+                    if not ends(event):  # who has a definition is there; what has ended was an earlier life
+                        self._event(event, out)
             elif o.item == REMOVED:
                 self._leave(asset, self._places.remove(offset, asset), (partition, offset, index), out)
                 return  # the last that is said of an asset
@@ -159,7 +160,7 @@ class LiveValues:
         partition, offset, basis_index = event.basis
         stand = self._places.stand(event.asset)
         if stand is None:
-            self._waiting.setdefault(event.asset, {})[event.metric] = event
+            keep(self._waiting.setdefault(event.asset, {}), event)
             return
         if offset < stand.since or (stand.gone and event.value != GONE):
             return  # it ended with the asset

@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _rebuild(site: Site, options: argparse.Namespace) -> tuple[object, str, bool]:
-    made = rebuild(site, options.view, options.generation, options.to, shown=not options.json)
+    view, generation, shown = options.view, options.generation, not options.json
+    made = rebuild(site, view, generation, options.to, start=options.start, shown=shown)
     return made, _text.rebuilt(made), True
 
 

@@ -35,7 +35,8 @@ class Verdict(msgspec.Struct, kw_only=True):
     """Whether two generations agree where both have finished; `first` is the first difference that was found.
 
     `rows` is what the live one holds in all, `compared` what of it lies in the common range, `newer` what either holds
-    beyond it.
+    beyond it, `older` what either holds before it. The range is from `since` (where that is not the beginning) to
+    `until`.
     """
 
     view: str
@@ -50,6 +51,8 @@ class Verdict(msgspec.Struct, kw_only=True):
     hash_rebuilt: str
     first: Difference | None = None
     until: dict[str, dict[int, int]] = {}
+    older: int = 0
+    since: dict[str, dict[int, int]] = {}
 
 
 class Row(NamedTuple):

@@ -27,13 +27,17 @@ VIEW_NAMES: Final[tuple[View, ...]] = ("derive", "serve", "archive")
 
 
 class Generation(msgspec.Struct):
-    """A complete rebuilt generation: `inputs` has, per topic and partition, the offsets it was made of (half-open)."""
+    """A complete rebuilt generation: `inputs` has, per topic and partition, the offsets it was made of (half-open).
+
+    `partial`: it lacks what came before, so no flow goes on with it (`Site.generation` refuses it).
+    """
 
     view: View
     generation: int
     inputs: dict[str, Ranges]
     records: int
     seconds: float
+    partial: bool = False
 
 
 class Generations:
@@ -42,7 +46,7 @@ class Generations:
     def __init__(self, site: Site, view: View) -> None:
         self._site = site
         self.view = view
-        self.live = site.generation(view)
+        self.live = site.pointer(view)
         self._rebuilt = self._read()
 
     def newest(self) -> int:
@@ -64,6 +68,22 @@ class Generations:
             return ends
         noted = committed(self._site.kafka, progress_group(self.view, generation), topic)
         return {p: max(ends.get(p, 0), noted.get(p, 0)) for p in {*ends, *noted}}
+
+    def begins(self, generation: int, topic: str) -> Offsets:
+        """Per partition the offset from which a rebuilt generation was made; nothing for one never rebuilt."""
+        made = self._rebuilt.get(generation)
+        ranges = {} if made is None else made.inputs.get(topic, {})
+        return {p: first for p, (first, _) in ranges.items()}
+
+    def check_whole(self, generation: int) -> None:
+        """Refuse a generation whose every row depends on what came before it, when it was not made of that."""
+        made = self._rebuilt.get(generation)
+        if made is not None and made.partial:
+            raise Refused(
+                f'could not use generation {generation} of view "{self.view}": it is partial, for it was rebuilt from '
+                f"the middle of the stream and its state lacks what came before; make a whole one with: python -m "
+                f"replay rebuild {self.view} --generation {generation}"
+            )
 
     def derived(self, generation: int) -> int:
         """The generation of derived state that a generation of this view reads."""

@@ -4,7 +4,7 @@ import argparse
 from typing import Final
 
 from replay._generations import VIEW_NAMES
-from replay.rebuild import parse_offsets
+from replay._span import FORMS, Place, parse_place
 
 EXIT_CODES: Final = "exit code: 0 well, 1 something differs or is unexplained, 2 could not be done, 130 stopped"
 SERVERS: Final = "KAFKA_BOOTSTRAP, NATS_URL and PENSTOCK_DATA say which servers and folder, as for flows."
@@ -23,11 +23,19 @@ def parser() -> argparse.ArgumentParser:
         "--generation", type=_generation, metavar="N", help="number of the new generation (default: the live one's + 1)"
     )
     rebuild.add_argument(
-        "--to",
-        type=_offsets,
+        "--from",
+        dest="start",
+        type=_place,
         default={},
-        metavar="OFFSETS",
-        help='end of the input: "now" (default), or offsets of asset-stream by partition, as 0:1200,5:340',
+        metavar="PLACE",
+        help=f"where in asset-stream to begin (default: at its oldest record): {FORMS}",
+    )
+    rebuild.add_argument(
+        "--to",
+        type=_place,
+        default={},
+        metavar="PLACE",
+        help='where to end: "now" (default), or a place as for --from; what stands there is left out',
     )
     verify = _add(
         commands, "verify", "compare two generations of a view, row by row where both have finished", view=True
@@ -60,8 +68,8 @@ def _generation(text: str) -> int:
     return int(text)
 
 
-def _offsets(text: str) -> dict[int, int]:
+def _place(text: str) -> Place:
     try:
-        return parse_offsets(text)
+        return parse_place(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f'expected "now" or PARTITION:OFFSET,...; it is "{text}"') from None
+        raise argparse.ArgumentTypeError(f'expected "now", {FORMS}; it is "{text}"') from None

@@ -42,6 +42,13 @@ class Table:
         ranges = self.ranges.get(partition)
         return (ranges[0].first, ranges[-1].next) if ranges else (0, 0)
 
+    def before(self, partition: int, offset: int) -> int:
+        """How many rows of a partition come from records before an offset."""
+        ranges = self.ranges.get(partition, [])
+        whole = sum(one.rows for one in ranges if one.next <= offset)
+        cut = next((one.first for one in ranges if one.first < offset < one.next), None)
+        return whole + (0 if cut is None else self.read(partition, cut, offset, ["offset"]).height)
+
     def missing(self) -> Iterator[tuple[int, Range, str, int]]:
         """Files that a manifest names and that are not there: partition, range, path and rows."""
         for partition, ranges in self.ranges.items():

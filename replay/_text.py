@@ -15,9 +15,10 @@ def rebuilt(made: Rebuilt) -> str:
     """What a rebuild did."""
     wrote = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in made.written.items())
     refused = f"; {made.refused:,} records could not be decoded" if made.refused else ""
+    partial = "; it is partial: no flow can go on with it" if made.partial else ""
     return (
         f'rebuilt view "{made.view}" into generation {made.generation} ({made.live} is live): read {made.records:,} '
-        f"records in {made.seconds:.1f} s ({made.rate:,}/s), wrote {wrote}{refused}"
+        f"records in {made.seconds:.1f} s ({made.rate:,}/s), wrote {wrote}{refused}{partial}"
     )
 
 
@@ -25,17 +26,22 @@ def verdict(found: Verdict) -> str:
     """Whether two generations are equal."""
     head = f'view "{found.view}", generation {found.rebuilt} compared with {found.live}'
     what = f"{found.compared:,} rows of {found.series:,} series compared, {found.newer:,} are newer"
+    what += f", {found.older:,} are older" if found.older else ""
     if not found.differences and not found.compared:
         return f"{head}: nothing to compare yet; {what}"
     if not found.differences:
         return f"{head}: equal; {what}; hash {found.hash_live}"
     first = found.first
     assert first is not None
+    late = found.view == "serve" and found.since and None in (first.live, first.rebuilt)
+    cure = (
+        "\nno key frame has repeated this value where the view began: rebuild it from an earlier --from" if late else ""
+    )
     return (
         f"{head}: {found.differences:,} differences; {what}\n"
         f"first: {first.series} at partition {first.partition} offset {first.offset} index {first.index}\n"
         f"  generation {found.live}: {json.dumps(first.live, default=str)}\n"
-        f"  generation {found.rebuilt}: {json.dumps(first.rebuilt, default=str)}"
+        f"  generation {found.rebuilt}: {json.dumps(first.rebuilt, default=str)}{cure}"
     )
 
 

@@ -48,6 +48,8 @@ class _Comparison:
     def __init__(self, live: Table, rebuilt: Table, found: Findings, hashes: tuple[RowHash, RowHash]) -> None:
         self.name = live.name
         self.until: dict[int, int] = {}
+        self.since: dict[int, int] = {}
+        self.older = [0, 0]
         self._live, self._rebuilt = live, rebuilt
         self._found, self._hashes = found, hashes
 
@@ -57,6 +59,10 @@ class _Comparison:
             one, other = self._live.extent(partition), self._rebuilt.extent(partition)
             start, end = max(one[0], other[0]), min(one[1], other[1])
             self.until[partition] = end
+            if one[0] != other[0]:
+                self.since[partition] = start
+                older = (table.before(partition, start) for table in (self._live, self._rebuilt))
+                self.older = [sum(both) for both in zip(self.older, older, strict=True)]
             for window in windows(self._live.ranges[partition], start, end):
                 rows = [table.read(partition, *window) for table in (self._live, self._rebuilt)]
                 for frame, hash_ in zip(rows, self._hashes, strict=True):
@@ -107,12 +113,13 @@ def verify_archive(site: Site, generations: Generations, live: int, rebuilt: int
     sides = [[Table(site.archive_folder(g), name) for name in SERIES] for g in (live, rebuilt)]
     rows = [sum(table.rows for table in side) for side in sides]
     gone = [sum(_report_missing(table, found) for table in side) for side in sides]
-    until = {}
+    until, since, older = {}, {}, [0, 0]
     with bar("verifying archive", rows[0], shown=shown) as advance:
         for one, other in zip(*sides, strict=True):
             comparison = _Comparison(one, other, found, hashes)
             comparison.run(advance)
-            until[one.name] = comparison.until
+            until[one.name], since[one.name] = comparison.until, comparison.since
+            older = [sum(both) for both in zip(older, comparison.older, strict=True)]
     return Verdict(
         view="archive",
         live=live,
@@ -120,12 +127,14 @@ def verify_archive(site: Site, generations: Generations, live: int, rebuilt: int
         series=len(hashes[0].series | hashes[1].series),
         rows=rows[0],
         compared=hashes[0].rows,
-        newer=sum(max(0, r - h.rows - g) for r, h, g in zip(rows, hashes, gone, strict=True)),
+        newer=sum(max(0, r - h.rows - g - o) for r, h, g, o in zip(rows, hashes, gone, older, strict=True)),
         differences=found.count,
         hash_live=hashes[0].hexdigest(),
         hash_rebuilt=hashes[1].hexdigest(),
         first=found.first,
         until=until,
+        older=sum(older),
+        since={table: offsets for table, offsets in since.items() if offsets},
     )
 
 

@@ -55,6 +55,8 @@ class _Side:
 
 def verify_derive(site: Site, generations: Generations, live: int, rebuilt: int, *, shown: bool) -> Verdict:
     """Compare record by record, per (asset, metric)."""
+    for generation in (live, rebuilt):
+        generations.check_whole(generation)
     until = both_finished(generations.finished(live, ASSET_STREAM), generations.finished(rebuilt, ASSET_STREAM))
     one, other = _Side(site, live), _Side(site, rebuilt)
     found = Findings()

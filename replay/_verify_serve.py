@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from assets.condition import Refused
-from assets.stream import ASSET_STREAM, state_topic
+from assets.stream import ASSET_STREAM, GAP, GONE, MODEL, state_topic
 from flows._site import Site
 from replay._compare import Difference, Findings, Origin, SeriesHash, Verdict, readable
 from replay._generations import Generations, Offsets, basis_bounds, both_finished, live_prefix, live_stream
@@ -19,7 +20,13 @@ class _Ordered(msgspec.Struct):
     origin: Origin
 
 
+class _Told(_Ordered):
+    value: Any = None
+    item: str = ""
+
+
 _decode = msgspec.json.Decoder(_Ordered).decode
+_tell = msgspec.json.Decoder(_Told).decode
 
 
 def verify_serve(site: Site, generations: Generations, live: int, rebuilt: int, *, shown: bool) -> Verdict:  # noqa: ARG001
@@ -27,7 +34,9 @@ def verify_serve(site: Site, generations: Generations, live: int, rebuilt: int, 
     bounds = [finished_values(site, generations, generation) for generation in (live, rebuilt)]
     observed, derived = (both_finished(bounds[0][kind], bounds[1][kind]) for kind in (0, 1))
     one, other = (read_values(site, generation, generations.live) for generation in (live, rebuilt))
-    found, newer, hashes = compare_values(one, other, observed, derived)
+    since = [generations.begins(generation, ASSET_STREAM) for generation in (live, rebuilt)]
+    kept = lasting(one, other, since[1]), lasting(other, one, since[0])
+    found, newer, hashes = compare_values(*kept, observed, derived)
     return Verdict(
         view="serve",
         live=live,
@@ -41,7 +50,32 @@ def verify_serve(site: Site, generations: Generations, live: int, rebuilt: int, 
         hash_rebuilt=hashes[1].hexdigest(),
         first=found.first,
         until={ASSET_STREAM: observed, "derived": derived},
+        older=len(one) + len(other) - sum(map(len, kept)),
+        since={ASSET_STREAM: {**since[0], **since[1]}} if any(map(any, map(dict.values, since))) else {},
     )
+
+
+def lasting(values: Mapping[str, bytes], others: Mapping[str, bytes], since: Offsets) -> Mapping[str, bytes]:
+    """The values that a view has, too, that began at `since` and has `others`."""
+    late = any(since.values())
+    return {s: v for s, v in values.items() if s in others or not outlived(s, v, others)} if late else values
+
+
+def outlived(subject: str, payload: bytes, later: Mapping[str, bytes]) -> bool:
+    """Whether a value is one that no key frame repeats: a view knows it only if it knew the asset by then.
+
+    That is a gap, an item that the definition in force does not have, and that an asset was removed.
+    """
+    try:
+        told = _tell(payload)
+    except msgspec.DecodeError:
+        return False
+    if subject.startswith(STATE):
+        return bool(told.value == GONE)
+    model = later.get(f"{subject.rpartition('.')[0]}.{MODEL}")
+    if model is None:
+        return False
+    return told.item == GAP or (told.item[0] != "_" and told.item not in _tell(model).value["items"])
 
 
 def compare_values(

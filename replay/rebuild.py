@@ -1,4 +1,4 @@
-"""Rebuild a view from the stream: the same dataflow as live, from the oldest record to a fixed end.
+"""Rebuild a view from the stream: the same dataflow as live, from the oldest record (or a later one) to a fixed end.
 
 It writes a new generation beside the live one, which goes on undisturbed. No recovery store is used and dead letters
 are only counted, for the live flow has written them. An interrupted rebuild leaves an incomplete generation, which the
@@ -6,7 +6,7 @@ next one replaces.
 """
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
@@ -16,22 +16,23 @@ import msgspec
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
-from assets.condition import Refused
 from assets.stream import ASSET_STREAM, state_topic
 from flows import archive, derive, serve
 from flows._site import Site, View
-from replay._generations import Generation, Generations, Offsets, Ranges
+from replay._generations import Generation, Generations, Ranges
 from replay._meter import Meter, observations_in
+from replay._span import Place, begins_late, choose_inputs
 from replay.progress import bar
 from sinks.kafka import ensure_topics, stream_topics
-from sources.kafka import watermarks
 
 EPOCH: Final = timedelta(seconds=10)
 """Each epoch ends with a stall of all sinks, and nothing but the whole rebuild is of use."""
+NEED_THE_WHOLE: Final[tuple[View, ...]] = ("derive", "archive")
+"""Views that lack something for ever when they begin late; key frames tell `serve` all values it has not read."""
 
 
 class Rebuilt(msgspec.Struct):
-    """What a rebuild did; `written` counts by kind, `rate` is in records/s."""
+    """What a rebuild did; `written` counts by kind, `rate` is in records/s, `partial` as in `Generation`."""
 
     view: View
     generation: int
@@ -42,6 +43,7 @@ class Rebuilt(msgspec.Struct):
     seconds: float
     rate: int
     inputs: dict[str, Ranges]
+    partial: bool
 
 
 class Stopped(RuntimeError):
@@ -53,16 +55,22 @@ class FlowFailed(RuntimeError):
 
 
 def rebuild(
-    site: Site, view: View, generation: int | None = None, to: Mapping[int, int] | None = None, *, shown: bool = False
+    site: Site,
+    view: View,
+    generation: int | None = None,
+    to: Place | None = None,
+    *,
+    start: Place | None = None,
+    shown: bool = False,
 ) -> Rebuilt:
-    """Make a generation (default: the one after the live one) up to the offsets `to` of `asset-stream` (default: now).
+    """Make a generation (default: the one after the live one) from `start` (default: all) up to `to` (default: now).
 
     Raises `Refused` or `Unavailable` when it cannot be begun, `FlowFailed` or `Stopped` when it did not reach its end.
     """
     generations = Generations(site, view)
     generation = generations.live + 1 if generation is None else generation
     derived = None if view == "derive" else site.generation("derive")
-    inputs = choose_inputs(site, derived, to or {})
+    inputs = choose_inputs(site, view, derived, {} if start is None else start, {} if to is None else to)
     generations.forget(generation)
     if derived is None:
         ensure_topics(site.kafka, stream_topics(generation))
@@ -76,45 +84,13 @@ def rebuild(
             f"records; it is incomplete and the next rebuild replaces it; generation {generations.live} is still live"
         )
     seconds = round(monotonic() - began, 3)
-    generations.complete(Generation(view, generation, inputs, meter.records, seconds))
+    partial = view in NEED_THE_WHOLE and bool(start) and begins_late(site, inputs[ASSET_STREAM])
+    generations.complete(Generation(view, generation, inputs, meter.records, seconds, partial))
     refused = meter.written.pop("refused", 0)
     rate = round(meter.records / max(seconds, 1e-3))
     return Rebuilt(
-        view, generation, generations.live, meter.records, dict(meter.written), refused, seconds, rate, inputs
+        view, generation, generations.live, meter.records, dict(meter.written), refused, seconds, rate, inputs, partial
     )
-
-
-def choose_inputs(site: Site, derived: int | None, to: Mapping[int, int]) -> dict[str, Ranges]:
-    """Per topic and partition the offsets to read; `derived`: the generation of derived state to read, too.
-
-    The end of derived state is asked first, so all it holds was derived from records before the end of the stream.
-    """
-    inputs = {}
-    if derived is not None:
-        inputs[state_topic(derived)] = watermarks(site.kafka, state_topic(derived))
-    inputs[ASSET_STREAM] = _cut(watermarks(site.kafka, ASSET_STREAM), to)
-    return inputs
-
-
-def _cut(ranges: Ranges, to: Mapping[int, int]) -> Ranges:
-    for partition, end in to.items():
-        low, high = ranges.get(partition, (0, -1))
-        if not low <= end <= high:
-            has = f"it has offsets {low} to {high}" if high >= 0 else f"there are partitions 0 to {max(ranges)}"
-            where = f'offset {end} of topic "{ASSET_STREAM}" partition {partition}'
-            raise Refused(f"could not rebuild up to {where}: {has}")
-    return {p: (low, to.get(p, high)) for p, (low, high) in ranges.items()}
-
-
-def parse_offsets(text: str) -> Offsets:
-    """Offsets as the command line has them, `now` for none.
-
-    >>> parse_offsets("0:120,7:15"), parse_offsets("now")
-    ({0: 120, 7: 15}, {})
-    """
-    if text == "now":
-        return {}
-    return {int(p): int(offset) for p, _, offset in (pair.partition(":") for pair in text.split(","))}
 
 
 def _derive(site: Site, generation: int, _derived: int, inputs: dict[str, Ranges], meter: Meter) -> Dataflow:

@@ -11,7 +11,7 @@ import pytest
 from assets.stream import ASSET_STREAM
 from deploy.stack import Stack
 from flows._site import Site
-from tests.replay.live_plant import FLOWS, Plant
+from tests.replay.live_plant import FLOWS, Plant, now_us
 from tests.replay.plant_stream import START, Run, S, records, write
 
 
@@ -24,6 +24,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
         running = Plant(Site.from_environment(environment), environment, folder)
         running.site.create_topics()
         for run in (Run(START, 60), Run(START + 100 * S, 40)):
+            running.written_at.append(now_us())
             write(running.site.kafka, ASSET_STREAM, records(run))
         running.run(*FLOWS)
         yield running

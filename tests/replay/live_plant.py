@@ -1,9 +1,10 @@
 """A running stack with a stream and live views, made by the real flows as child processes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from time import time_ns
 
 from assets.stream import ASSET_STREAM, state_topic
 from deploy.processes import Flow
@@ -15,6 +16,13 @@ FLOWS: tuple[View, ...] = ("derive", "serve", "archive")
 TIMEOUT_S = 60
 
 
+def now_us() -> int:
+    """A millisecond that Kafka has not given to any record yet."""
+    begin = time_ns() // 1_000_000
+    until(lambda: time_ns() // 1_000_000 > begin, TIMEOUT_S, "the next millisecond")
+    return (begin + 1) * 1_000
+
+
 @dataclass(frozen=True)
 class Plant:
     """A running stack with a stream and live views, and how to reach it."""
@@ -22,6 +30,8 @@ class Plant:
     site: Site
     environment: Mapping[str, str]
     folder: Path
+    written_at: list[int] = field(default_factory=list)
+    """When each run was written, by Kafka's clock."""
 
     def run(self, *flows: View) -> None:
         """Run flows as they run in production until they have finished the stream, then stop them cleanly."""

@@ -8,7 +8,7 @@ from assets.connection import KafkaConnection
 from assets.definition import Definition, Item, SourceModel
 from assets.plant import Binding
 from assets.reading import Link, Mark, Message, Reading, Readings
-from operators.normalize import Normalizer
+from operators.normalize import KEY_FRAME_INTERVAL_US, Normalizer
 from operators.sequence import Sequencer
 from sinks._kafka import shared_producer
 
@@ -73,7 +73,7 @@ def _readings(source: str, second: int) -> Iterator[Reading]:
         yield Reading("nobody-asked", 1)
 
 
-def records(run: Run) -> Iterator[list[Outgoing]]:
+def records(run: Run, key_frame_us: int = KEY_FRAME_INTERVAL_US) -> Iterator[list[Outgoing]]:
     """The records of a run, a message at a time."""
     sources = ("s", "m")
     model = definition()
@@ -81,7 +81,9 @@ def records(run: Run) -> Iterator[list[Outgoing]]:
         source: {f"{p}/{n}": [Binding(p, n, i)] for p in PRESSES for n, i in model.items.items() if i.source == source}
         for source in sources
     }
-    normalizers = {source: Normalizer(source, bindings[source], run=run.begin) for source in sources}
+    normalizers = {
+        source: Normalizer(source, bindings[source], run=run.begin, key_frame_us=key_frame_us) for source in sources
+    }
     models = dict.fromkeys(PRESSES, model)
     sequencer = Sequencer("gw-1", run.begin, PARTITIONS, models, {source: set(PRESSES) for source in sources})
     told = sorted(((at, source, m) for source in sources for at, m in run.messages(source)), key=lambda x: x[:2])

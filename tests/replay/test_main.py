@@ -59,7 +59,8 @@ def test_an_end_beyond_the_stream_is_refused(capfd: pytest.CaptureFixture[str]) 
     [
         ("verify nothing", "invalid choice: 'nothing' (choose from"),
         ("rebuild derive --generation 0", 'expected a number from 1 on; it is "0"'),
-        ("rebuild derive --to yesterday", 'expected "now" or PARTITION:OFFSET,...; it is "yesterday"'),
+        ("rebuild derive --to yesterday", 'offsets by partition (0:1200,5:340); it is "yesterday"'),
+        ("rebuild derive --from 2026-11-20T06:30", 'expected "now", an instant with its zone (2026-11-20T06:30:00Z)'),
         ("", "the following arguments are required: COMMAND"),
     ],
 )

@@ -10,9 +10,9 @@ from replay._audit_archive import origins_of
 from replay._audit_serve import ServeCheck
 from replay._generations import both_finished
 from replay._parquet import hash_sum, windows
+from replay._span import parse_place
 from replay._verify_archive import RowHash, compare_frames
 from replay._verify_serve import compare_values
-from replay.rebuild import parse_offsets
 from sinks._manifest import Range
 from tests.replay.plant_stream import definition
 
@@ -32,12 +32,14 @@ def payload(offset: int, value: int = 0) -> bytes:
     return b'{"origin":[0,%d,0],"value":%d}' % (offset, value)
 
 
-def test_offsets_are_read_as_they_are_written() -> None:
-    assert parse_offsets("now") == {}
-    assert parse_offsets("0:120,7:15") == {0: 120, 7: 15}
-    for wrong in ("", "yesterday", "1", "1:x"):
-        with pytest.raises(ValueError, match="invalid literal"):
-            parse_offsets(wrong)
+def test_places_are_read_as_they_are_written() -> None:
+    assert parse_place("now") == {}
+    assert parse_place("0:120,7:15") == {0: 120, 7: 15}
+    assert parse_place("2026-11-20T06:30:00.5Z") == parse_place("2026-11-20T07:30:00.5+01:00") == 1_795_156_200_500_000
+    assert parse_place("90s", now_us=100_000_000) == 10_000_000
+    for wrong in ("", "yesterday", "1", "1:x", "0:1,0:2", "0:-1", "2026-11-20T06:30:00"):
+        with pytest.raises(ValueError, match=r"."):
+            parse_place(wrong)
 
 
 def test_only_what_both_have_finished_counts() -> None:
