@@ -16,6 +16,7 @@ from flows._site import entry, start
 from operators.dead_letters import dead_letters
 from operators.decode import decode_both
 from operators.live_values import live_values
+from sinks._bound import BoundSink
 from sources._bound import Binding
 from sources._together import Together
 
@@ -50,6 +51,6 @@ def flow() -> Dataflow:
         bound(site.stream("serve", generation)),
         bound(site.state("serve", generation, derived)),
         live,
-        site.dead_letters("serve"),
+        BoundSink(site.dead_letters("serve"), bound.position, live.reached),
     )
     return checked(site, made)
