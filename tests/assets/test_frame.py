@@ -1,6 +1,7 @@
 """The wire contract: golden records decode for ever, and what is written is what is read."""
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,20 @@ def test_a_field_of_the_future_is_skipped() -> None:
 )
 def test_event_time_is_the_devices_unless_its_clock_is_not_believed(observation: Observation, expected: int) -> None:
     assert event_time(observation, received=50) == expected
+
+
+@pytest.mark.parametrize("name", RECORDS)
+@given(st.data())
+def test_a_damaged_record_is_a_contract_error_and_nothing_else(name: str, data: st.DataObject) -> None:
+    golden, decode = (GOLDEN / f"{name}.json").read_bytes(), RECORDS[name][2]
+    begin = data.draw(st.integers(0, len(golden)))
+    end = data.draw(st.integers(begin, begin + 4))
+    damage = data.draw(st.sampled_from([b"", b'"', b'""', b"{", b"9" * 30, b"null", b'"1"', b"\xff", b"[" * 2_000]))
+    with suppress(ContractError):
+        decode(golden[:begin] + damage + golden[end:])
+
+
+def test_behind_a_wrong_type_a_record_may_be_no_json_at_all() -> None:
+    with pytest.raises(ContractError, match=r"^not a frame: (JSON is malformed|Input data was truncated)") as refused:
+        decode_frame(b'{"v":1,"asset":5')
+    assert refused.value.reason == "not_json"
