@@ -9,6 +9,7 @@ StatusCodes (Part 4, 7.39). A value whose status is Bad is null.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from enum import IntFlag
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -204,17 +205,11 @@ class _Head(msgspec.Struct):
 
 
 def _broken(noun: str, record: bytes, error: Exception) -> ContractError:
-    """What is wrong with a record; behind a value of a wrong type it may be no JSON at all."""
     if not isinstance(error, msgspec.ValidationError):
         return ContractError(f"not a {noun}: {error}", "not_json")
-    try:
-        version = msgspec.json.decode(record, type=_Head).v
-    except msgspec.ValidationError:
-        return ContractError(f"not a {noun}: {error}", "contract")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as worse:
-        return ContractError(f"not a {noun}: {worse}", "not_json")
-    if version != VERSION:
-        return ContractError(f"version {version} of a {noun} is unknown; known is {VERSION}", "unknown_version")
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # it may break further on
+        if (version := msgspec.json.decode(record, type=_Head).v) != VERSION:
+            return ContractError(f"version {version} of a {noun} is unknown; known is {VERSION}", "unknown_version")
     return ContractError(f"not a {noun}: {error}", "contract")
 
 

@@ -242,9 +242,3 @@ def test_a_damaged_record_is_a_contract_error_and_nothing_else(name: str, data: 
     damage = data.draw(st.sampled_from([b"", b'"', b'""', b"{", b"9" * 30, b"null", b'"1"', b"\xff", b"[" * 2_000]))
     with suppress(ContractError):
         decode(golden[:begin] + damage + golden[end:])
-
-
-def test_behind_a_wrong_type_a_record_may_be_no_json_at_all() -> None:
-    with pytest.raises(ContractError, match=r"^not a frame: (JSON is malformed|Input data was truncated)") as refused:
-        decode_frame(b'{"v":1,"asset":5')
-    assert refused.value.reason == "not_json"
