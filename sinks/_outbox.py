@@ -15,14 +15,14 @@ from typing import Final
 from confluent_kafka import KafkaError, Message
 
 from assets.batch import Outgoing
-from assets.condition import Refused
+from assets.condition import Unavailable
 from sinks._kafka import SharedProducer
 from sinks._spool import Block, Checkpoint, Spool, part_name
 from sinks._wait import Patience, Stopping
+from sinks._written import headers_of, refusal
 
 log = logging.getLogger(__name__)
 
-ID_HEADER: Final = "id"
 BLOCK_RECORDS: Final = 1_000
 SAVE_INTERVAL_S: Final = 1.0
 PUMP_S: Final = (0.02, 0.25)
@@ -32,7 +32,6 @@ SETTLE_S: Final = 2.0
 """How long a stop lets Kafka take to acknowledge the rest, before it is left to the spool."""
 FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
-Headers = list[tuple[str, str | bytes | None]]
 Missing = Callable[[int, list[Outgoing]], list[Outgoing]]
 """Given a partition and records that an earlier process left: those that do not stand in the topic yet."""
 
@@ -97,6 +96,17 @@ class Outbox:
                 self._settle()
             elif monotonic() - self._saved_at >= SAVE_INTERVAL_S:
                 self._save(sync=self._low() < self._checked)  # what is older than a second: Kafka does not keep up
+
+    def finish(self) -> None:
+        """Wait until Kafka has everything; nothing will be written any more."""
+        with self._lock:
+            self._pump()
+            while self.waiting:
+                if self._stop.requested:
+                    raise Unavailable(f'spool "{self._spool.folder}" was not sent before the stop; the next start does')
+                self._producer.drain_within(SLICE_S)
+                self._pump()
+            self._save(sync=False)
 
     def _put(self, block: Block) -> None:
         """Into the spool; with a full disk straight to the client once all before has left, and devices wait for it."""
@@ -180,7 +190,7 @@ class Outbox:
             self._spool.release(self._low())
         for error, record in self._reports.items():
             if error is not None:
-                raise _refusal(error, record)
+                raise refusal(error, record, "; it stays in the spool: change the limits of the topic and start again")
 
     def _send_next(self) -> bool:
         """Send what comes next; whether the client has room for more."""
@@ -233,16 +243,3 @@ class Outbox:
                 self._spool.next - 1,
                 self._spool.folder,
             )
-
-
-def headers_of(record: Outgoing) -> Headers:
-    """The headers of a record; its id is the first."""
-    return [(ID_HEADER, record.id), *(record.headers or [])] if record.id else [*(record.headers or [])]
-
-
-def _refusal(error: KafkaError, record: Message) -> Refused:
-    return Refused(
-        f'could not write a record of {len(record.value() or b"")} bytes to topic "{record.topic()}" partition '
-        f"{record.partition()}: {error.str()} ({error.name()}); it stays in the spool: change the limits of the topic "
-        "and start again"
-    )

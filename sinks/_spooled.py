@@ -11,7 +11,7 @@ from sinks._kafka import Reader, shared_producer
 from sinks._outbox import Missing, Outbox
 from sinks._spool import Spool
 from sinks._wait import Stopping
-from sinks.kafka import _Ids
+from sinks._written import Ids
 
 
 class SpooledSink(FixedPartitionedSink[list[Outgoing], None]):
@@ -60,13 +60,13 @@ def open_outbox(spool: Spool, connection: KafkaConnection, stop: Stopping, missi
 
 def missing_by_id(spool: Spool, connection: KafkaConnection, topic: str, stop: Stopping) -> Missing:
     """What is missing of records that bear ids: those whose id does not stand in the topic where they would."""
-    reader, known = Reader(connection, topic, stop), dict[int, _Ids]()
+    reader, known = Reader(connection, topic, stop), dict[int, Ids]()
 
     def missing(partition: int, records: list[Outgoing]) -> list[Outgoing]:
         if partition not in known:
             low, high = reader.watermarks(partition)
             _, start = spool.checkpoint.parts.get(f"{topic}/{partition}", (0, low))
-            known[partition] = _Ids(reader, partition, max(low, start), high, None)
+            known[partition] = Ids(reader, partition, max(low, start), high, None)
         return known[partition].rest(records)
 
     return missing

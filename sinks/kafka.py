@@ -4,11 +4,9 @@ Guarantee: effectively once. A snapshot waits until Kafka has everything and kee
 after the last snapshot stands in the topic from there on, and a restart skips it instead of writing it twice.
 """
 
-from collections import deque
-from typing import Final, Literal, Protocol, cast
+from typing import Literal
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from confluent_kafka import Message
 
 from assets.batch import Outgoing, stream_key
 from assets.condition import Refused
@@ -16,14 +14,10 @@ from assets.connection import KafkaConnection
 from sinks._kafka import Reader, Reports, SharedProducer, shared_producer
 from sinks._kafka_topics import TopicSpec, delete_topic, ensure_topics, put_table, stream_topics
 from sinks._wait import Stopping
+from sinks._written import ID_HEADER, Headers, Ids, Prefix, Written, refusal
 
 __all__ = ["StreamSink", "TopicSpec", "delete_topic", "ensure_topics", "put_table", "stream_topics"]
 
-ID_HEADER: Final = "id"
-FLOW_HEADER: Final = "flow"
-CHUNK_RECORDS: Final = 5_000
-
-Headers = list[tuple[str, str | bytes | None]]
 Resume = Literal["append", "prefix", "ids"]
 
 
@@ -81,27 +75,17 @@ class StreamSink(FixedPartitionedSink[list[Outgoing], int]):
                 f'could not go on writing topic "{self._topic}" partition {partition} at offset {start}: it holds '
                 f"{low} to {high}, so it was made anew or has lost records; delete the recovery store of the flow"
             )
-        written: _Written
+        written: Written
         if self._resume == "prefix":
-            written = _Prefix(reader, partition, start)
+            written = Prefix(reader, partition, start)
         else:
-            written = _Ids(reader, partition, start, high, self._flow)
+            written = Ids(reader, partition, start, high, self._flow)
         return _StreamPartition(producer, self._topic, partition, self._stop, written, start)
 
     def _read(self) -> Reader:
         if self._reader is None:
             self._reader = Reader(self._connection, self._topic, self._stop)
         return self._reader
-
-
-class _Written(Protocol):
-    """What stood in a partition when the flow started."""
-
-    def rest(self, records: list[Outgoing]) -> list[Outgoing]:
-        """Those of the records that are not there yet."""
-
-    def position(self) -> int | None:
-        """The offset to compare from after a restart now; None: nothing is left to compare."""
 
 
 class _StreamPartition(StatefulSinkPartition[list[Outgoing], int]):
@@ -113,7 +97,7 @@ class _StreamPartition(StatefulSinkPartition[list[Outgoing], int]):
         topic: str,
         partition: int,
         stop: Stopping,
-        written: _Written | None,
+        written: Written | None,
         start: int,
     ) -> None:
         self._producer = producer
@@ -169,79 +153,4 @@ class _StreamPartition(StatefulSinkPartition[list[Outgoing], int]):
     def _check(self) -> None:
         for error, record in self._reports.items():
             if error is not None:
-                raise Refused(
-                    f'could not write a record of {len(record.value() or b"")} bytes to topic "{self._topic}" '
-                    f"partition {self._partition}: {error.str()} ({error.name()})"
-                )
-
-
-class _Prefix:
-    """The records of a partition from an offset on, read as they are needed, are the first that will come again."""
-
-    def __init__(self, reader: Reader, partition: int, start: int) -> None:
-        self._reader = reader
-        self._partition = partition
-        self._position = start
-        self._known: deque[Message] = deque()
-        self._exhausted = False
-
-    def rest(self, records: list[Outgoing]) -> list[Outgoing]:
-        if self._exhausted:
-            return records
-        for i, record in enumerate(records):
-            if not self._known:
-                self._known.extend(self._reader.read(self._partition, self._position, CHUNK_RECORDS))
-            if not self._known:
-                self._exhausted = True
-                return records[i:]
-            message = self._known.popleft()
-            offset = message.offset()
-            assert offset is not None
-            if (found := header(message, ID_HEADER)) != record.id:
-                raise Refused(
-                    f'output of topic "{self._reader.topic}" partition {self._partition} diverges at offset {offset}: '
-                    f'it holds "{found}", the flow now makes "{record.id}"; the logic has changed: rebuild into a new '
-                    "generation (python -m replay rebuild)"
-                )
-            self._position = offset + 1
-        return []
-
-    def position(self) -> int | None:
-        return None if self._exhausted else self._position
-
-
-class _Ids:
-    """The ids that stand in a partition from an offset on, each with its offsets."""
-
-    def __init__(self, reader: Reader, partition: int, start: int, end: int, flow: str | None) -> None:
-        self._known: dict[str, list[int]] = {}
-        while start < end and (messages := reader.read(partition, start, CHUNK_RECORDS)):
-            for message in messages:
-                offset = message.offset()
-                assert offset is not None
-                start = offset + 1
-                if flow is None or header(message, FLOW_HEADER) == flow:
-                    self._known.setdefault(header(message, ID_HEADER), []).append(offset)
-
-    def rest(self, records: list[Outgoing]) -> list[Outgoing]:
-        if not self._known:
-            return records
-        return [record for record in records if not self._skip(record.id)]
-
-    def position(self) -> int | None:
-        return min(offsets[0] for offsets in self._known.values()) if self._known else None
-
-    def _skip(self, name: str) -> bool:
-        offsets = self._known.get(name)
-        if not offsets:
-            return False
-        offsets.pop(0)
-        if not offsets:
-            del self._known[name]
-        return True
-
-
-def header(message: Message, name: str) -> str:
-    """The text of a record's header, or nothing."""
-    found = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-    return next((value.decode() for key, value in found if key == name and value is not None), "")
+                raise refusal(error, record)
