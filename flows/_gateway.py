@@ -1,34 +1,24 @@
 """What the ingest flow needs to be one gateway: its plant, what its earlier runs left, and its way to Kafka."""
 
-import logging
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
-from time import monotonic
-from typing import Final, Self
+from typing import Self
 
-from assets.condition import Refused
-from assets.connection import KafkaConnection
 from assets.plant import Plant, load
 from assets.stream import ASSET_STREAM, DEAD_LETTERS, partition_of
+from flows._former import in_turn, read_tails, send_former
 from flows._site import Site
 from flows._store import named_store
-from operators._tails import Tails
-from operators.normalize import KEY_FRAME_INTERVAL_US, Normalizer
+from operators._tails import Tails, copy_name
+from operators.normalize import Normalizer
 from sinks._outbox import Outbox
 from sinks._spool import Spool
 from sinks._spooled import SpooledSink, missing_by_id, open_outbox
 from sources import connect
 from sources._devices import Devices, now_us
-from sources._kafka_newest import newest_us
 from sources._partition import Stop
-from sources.kafka import offsets_at, partition_count, read_range, watermarks
-
-log = logging.getLogger(__name__)
-
-LOOK_BACK_US: Final = KEY_FRAME_INTERVAL_US + 60_000_000
-"""How far before its end the tail begins: every asset has had a key frame since; a minute more for late ones."""
+from sources.kafka import partition_count
 
 
 @dataclass(frozen=True)
@@ -41,6 +31,8 @@ class Gateway:
     partitions: int
     sources: tuple[str, ...]
     tails: Tails = field(default_factory=lambda: Tails(""))
+    gone: frozenset[str] = frozenset()
+    """The assets that earlier runs told of and the plant no longer has: the first copy tells of their end."""
 
     @classmethod
     def of(cls, site: Site) -> tuple[Self, Outbox]:
@@ -50,16 +42,19 @@ class Gateway:
         """
         plant = load(site.plant)
         i, n = map(int, site.copy.split("/"))
-        name = site.gateway if n == 1 else f"{site.gateway}-{i}"
-        check_spools(site, n)
+        name = copy_name(site.gateway, i, n)
+        sources = tuple(sorted(plant.sources)[i::n])
         spool = Spool(site.data / "spool" / name, site.spool_bytes)
-        site.create_topics()
-        partitions = site.partitions()
-        tails = read_tails(site.kafka, Tails(name), spool, partitions)
+        with in_turn(site):
+            site.create_topics()
+            partitions = site.partitions()
+            send_former(site, n, partitions)
+            tails = read_tails(site.kafka, Tails(site.gateway), spool, partitions, partial(_enough, name, sources))
         letters = missing_by_id(spool, site.kafka, DEAD_LETTERS, site.stop)
         outbox = open_outbox(spool, site.kafka, site.stop, {ASSET_STREAM: tails.missing, DEAD_LETTERS: letters})
         run = max(now_us(), tails.run + 1)
-        return cls(name, run, plant, partitions, tuple(sorted(plant.sources)[i::n]), tails), outbox
+        gone = frozenset() if i else frozenset(tails.assets - set(plant.assets))
+        return cls(name, run, plant, partitions, sources, tails, gone), outbox
 
     def devices(self, stop: Stop, outbox: Outbox) -> Devices:
         """All sources of this gateway; while the outbox is full, what they read is dropped and counted."""
@@ -85,29 +80,13 @@ class Gateway:
         """The assets that each source tells of."""
         return {source: self._assets_of(source) for source in self.sources}
 
-    @property
-    def gone(self) -> set[str]:
-        """The assets that earlier runs told of and the plant no longer has."""
-        return self.tails.assets - set(self.plant.assets)
-
     def _assets_of(self, source: str) -> set[str]:
         return {binding.asset for bound in self.plant.bindings(source).values() for binding in bound}
 
 
-def check_spools(site: Site, copies: int) -> None:
-    """Refuse another number of copies while what the former ones spooled waits for Kafka: nobody would send it."""
-    own = {site.gateway} if copies == 1 else {f"{site.gateway}-{i}" for i in range(copies)}
-    for folder in sorted((site.data / "spool").glob(f"{site.gateway}*")):
-        if folder.name in own or not re.fullmatch(re.escape(site.gateway) + r"(-\d+)?", folder.name):
-            continue
-        spool = Spool(folder, site.spool_bytes)
-        waits = next(spool.pending(), None) is not None
-        spool.close()
-        if waits:
-            raise Refused(
-                f'could not start {copies} copies of ingest: the spool "{folder}" of another number of copies holds '
-                "records that Kafka does not have; start ingest once with the former number, until it has sent them"
-            )
+def _enough(name: str, sources: Collection[str], tails: Tails) -> bool:
+    """Whether this copy wrote under its name, or its sources were all read by others: their tails are near."""
+    return name in tails.names or all(map(tails.heard, sources))
 
 
 def frames_sink(outbox: Outbox, gateway: Gateway) -> SpooledSink:
@@ -118,38 +97,3 @@ def frames_sink(outbox: Outbox, gateway: Gateway) -> SpooledSink:
 def letters_sink(outbox: Outbox, site: Site) -> SpooledSink:
     """Where ingest puts what it could not use."""
     return SpooledSink(outbox, DEAD_LETTERS, partition_count(site.kafka, DEAD_LETTERS))
-
-
-def read_tails(connection: KafkaConnection, tails: Tails, spool: Spool, partitions: int) -> Tails:
-    """What the earlier runs of a gateway wrote last: on the stream, and behind it in the spool."""
-    asked_at = monotonic()
-    bounds = _tail_bounds(connection, spool, partitions)
-    for batch in read_range(connection, ASSET_STREAM, bounds):
-        tails.read(batch)
-    waiting = 0
-    for block in spool.pending():
-        waiting += 1
-        if block.topic == ASSET_STREAM:
-            tails.follow(block.records)
-    log.info(
-        "read %d records back in %.1f s: %d items are known; %d blocks of the spool may not have been sent",
-        sum(end - start for start, end in bounds.values()),
-        monotonic() - asked_at,
-        len(tails.last),
-        waiting,
-    )
-    return tails
-
-
-def _tail_bounds(connection: KafkaConnection, spool: Spool, partitions: int) -> dict[int, tuple[int, int]]:
-    """From where on a gateway's last values stand on the stream, and what of its spool may stand there already."""
-    known = spool.checkpoint
-    at = known.at or newest_us(connection, ASSET_STREAM, partitions)
-    if not known.at and spool.oldest_at:
-        at = min(at, spool.oldest_at)
-    begin = offsets_at(connection, ASSET_STREAM, max(0, at - LOOK_BACK_US))
-    bounds = {}
-    for partition, (low, high) in watermarks(connection, ASSET_STREAM).items():
-        _, noted = known.parts.get(f"{ASSET_STREAM}/{partition}", (0, high))
-        bounds[partition] = max(low, min(begin[partition], noted)), high
-    return bounds

@@ -1,8 +1,8 @@
 """Ingest through kills, outages and a full spool, between real devices and a real broker: nothing is lost unsaid."""
 
-import os
 import random
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,23 +15,22 @@ from assets.connection import KafkaConnection
 from assets.frame import Flag, Frame, Observation, Tick, decode_frame, decode_tick
 from assets.stream import ASSET_STREAM
 from deploy.ports import free_port
-from deploy.processes import Flow
+from deploy.processes import Flow, recovery_folder
 from deploy.stack import External, Stack
 from deploy.wait import until
-from flows._gateway import read_tails
-from operators._tails import Tails
+from flows._former import read_tails
+from operators._tails import Tails, named_as
 from replay._accounts import Accounts
 from sinks._spool import Spool
 from sinks.kafka import ensure_topics, stream_topics
 from sources.kafka import read_range, watermarks
 from tests.flows.field import PRESSES, Field, Written
+from tests.forms import LONG, OUTAGE_S, SEEDS
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
-OUTAGE_CHANGES = int(os.environ.get("PENSTOCK_TEST_OUTAGE_CHANGES", "400"))
-"""How many changes of the devices an outage lasts: about 3 s; the long form has 2000 (15 s)."""
-SEEDS = range(int(os.environ.get("PENSTOCK_TEST_SEEDS", "1")))
-LONG = OUTAGE_CHANGES > 400
+OUTAGE_CHANGES = int(130 * OUTAGE_S)
+"""How many changes of the devices an outage lasts."""
 KILLS = 3 if LONG else 2
 PATIENCE_S = 60
 TOLD_AGAIN = int(Flag.INITIAL | Flag.KEYFRAME | Flag.REDELIVERED)
@@ -55,11 +54,12 @@ class Plant:
         plant = str(field.plant(folder / "plant"))
         named = {"PENSTOCK_DATA": str(folder), "PENSTOCK_PLANT": plant, "PENSTOCK_GATEWAY": gateway}
         self.environment = {"KAFKA_BOOTSTRAP": stack.kafka_bootstrap, **named, **more}
-        self._recovery = folder / "recovery"
+        self._folder = folder
 
-    def start(self) -> Flow:
+    def start(self, copy: str = "0/1") -> Flow:
         """Ingest, running and connected to its devices."""
-        return Flow("ingest", self.environment, self.log, self._recovery).start()
+        recovery = recovery_folder(self._folder, "ingest", copy)
+        return Flow("ingest", {**self.environment, "PENSTOCK_COPY": copy}, self.log, recovery).start()
 
     def records(self) -> list[tuple[int, int, Frame | Tick]]:
         """What this gateway has written."""
@@ -68,7 +68,7 @@ class Plant:
             for offset, key, value in zip(batch.offsets, batch.keys, batch.values, strict=True):
                 assert value is not None
                 record = decode_tick(value) if key is None else decode_frame(value)
-                if record.gateway == self.gateway:
+                if named_as(self.gateway, record.gateway):
                     out.append((batch.partition, offset, record))
         return out
 
@@ -101,6 +101,13 @@ class Plant:
     def reading(self, flow: Flow) -> None:
         """Wait until what the devices say now stands on the stream."""
         self.told(flow, Written(PRESSES[-1], "parts", self.field.changes, 0))
+
+    def reading_all(self, flows: list[Flow]) -> None:
+        """Wait until what all machines say now stands on the stream."""
+        now = self.field.changes
+        for flow in flows:
+            for press in PRESSES:
+                self.told(flow, Written(press, "parts", now, 0))
 
 
 def counted(one: Seen | Written) -> int:
@@ -176,7 +183,7 @@ def once(seen: list[Seen]) -> None:
     newest: dict[tuple[str, str], int] = {}
     for s in seen:
         o = s.observation
-        if s.frame.source != "forming" or o.flags & TOLD_AGAIN:
+        if not s.frame.source.startswith("forming") or o.flags & TOLD_AGAIN:
             continue
         value = counted(s)
         assert value > newest.get((s.frame.asset, o.item), -1), (s.frame.asset, o)
@@ -217,6 +224,31 @@ def test_a_kill_at_any_moment_loses_nothing_unsaid_and_repeats_nothing_unflagged
         for asset in (*PRESSES, "meter-01"):
             own = [s for s in gaps(seen, "the gateway was not running") if (s.frame.run, s.frame.asset) == (run, asset)]
             assert len(own) == 1, (run, asset, own)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_from_one_to_three_to_two_copies_nothing_is_lost_unsaid_or_repeated(plant: Plant, seed: int) -> None:
+    """Three connections, so that copies have sources that others had before; stopped or killed, as chance will."""
+    plant.field.plant(Path(plant.environment["PENSTOCK_PLANT"]), connections=3)
+    chance = random.Random(seed)
+    connected = 0
+    for copies in (1, 3, 2):
+        flows = [plant.start(f"{i}/{copies}") for i in range(copies)]
+        plant.reading_all(flows)
+        connected = connected or len(plant.field.written)
+        plant.changes(chance.randrange(1, 200), flows[-1])
+        for flow in flows:
+            flow.signal(chance.choice([signal.SIGKILL, signal.SIGTERM]))
+        assert {flow.wait(20) for flow in flows} <= {0, -signal.SIGKILL}
+    flow = plant.start()
+    plant.reading_all([flow])
+    written = plant.field.rest()
+    for press in PRESSES:
+        plant.told(flow, [w for w in written if w[:2] == (press, "parts")][-1])
+    assert flow.stop(20) == 0, flow.last_lines()
+    seen = judge(plant, written[connected:])
+    restarts = gaps(seen, "the gateway was not running")
+    assert Counter(s.frame.asset for s in restarts) == dict.fromkeys((*PRESSES, "meter-01"), 3)
 
 
 class Outage:
@@ -284,11 +316,12 @@ def test_a_kill_during_an_outage_loses_nothing_that_was_read(plant: Plant, how: 
     assert len({s.frame.run for s in seen}) == 2
 
 
-def test_a_stop_during_an_outage_is_quick_and_loses_nothing(plant: Plant) -> None:
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+def test_a_stop_during_an_outage_is_quick_and_loses_nothing(plant: Plant, how: str) -> None:
     flow = plant.start()
     plant.reading(flow)
     connected = len(plant.field.written)
-    outage = Outage(plant, "frozen")
+    outage = Outage(plant, how)
     plant.changes(OUTAGE_CHANGES // 4, flow)
     written = list(plant.field.rest())
     plant.field.go_on()

@@ -1,0 +1,153 @@
+"""What the earlier runs of a gateway left: what they spooled is sent to Kafka, then their tails are read.
+
+The copies of a gateway that start together do this one after the other. So each of them sees on the stream whatever
+those before it wrote, however many copies they were.
+"""
+
+import fcntl
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Final
+
+from assets.condition import Unavailable
+from assets.connection import KafkaConnection
+from assets.duration import format_duration
+from assets.stream import ASSET_STREAM, DEAD_LETTERS
+from flows._site import Site
+from operators._tails import Tails, copy_name, named_as
+from operators.normalize import KEY_FRAME_INTERVAL_US
+from sinks._spool import Spool
+from sinks._spooled import missing_by_id, open_outbox
+from sources._kafka_newest import newest_us
+from sources.kafka import offsets_at, read_range, watermarks
+
+log = logging.getLogger(__name__)
+
+LOOK_BACK_US: Final = KEY_FRAME_INTERVAL_US + 60_000_000
+"""How far before its end the tail begins: every asset has had a key frame since; a minute more for late ones."""
+FIRST_SPAN_US: Final = 60_000_000
+"""How far back a gateway that remembers nothing looks for its end at first; each further look is twice as far."""
+TURN_POLL_S: Final = 0.05
+
+Enough = Callable[[Tails], bool]
+
+
+@contextmanager
+def in_turn(site: Site) -> Iterator[None]:
+    """One copy of the gateway at a time; waits for the others."""
+    folder = site.data / "spool"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{site.gateway}.lock").open("w") as lock:
+        while not _locked(lock.fileno()):
+            if site.stop.requested:
+                raise Unavailable(f'gateway "{site.gateway}" was stopped before another copy of it had started')
+            time.sleep(TURN_POLL_S)
+        yield
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def send_former(site: Site, copies: int, partitions: int) -> None:
+    """Send what another number of copies spooled and Kafka does not have; then their spools are no more needed.
+
+    A copy of another number that still runs is refused.
+    """
+    own = {copy_name(site.gateway, i, copies) for i in range(copies)}
+    for folder in sorted((site.data / "spool").iterdir()):
+        if folder.name in own or not named_as(site.gateway, folder.name) or not folder.is_dir():
+            continue
+        spool = Spool(folder, site.spool_bytes)
+        if any(True for _ in spool.pending()):
+            log.warning('another number of copies left records in spool "%s"; sending them first', folder)
+            tails = read_tails(site.kafka, Tails(site.gateway), spool, partitions)
+            letters = missing_by_id(spool, site.kafka, DEAD_LETTERS, site.stop)
+            missing = {ASSET_STREAM: tails.missing, DEAD_LETTERS: letters}
+            open_outbox(spool, site.kafka, site.stop, missing).finish()
+        spool.close()
+        shutil.rmtree(folder)  # what it knows of Kafka would grow old
+
+
+def read_tails(
+    connection: KafkaConnection,
+    tails: Tails,
+    spool: Spool,
+    partitions: int,
+    enough: Enough = lambda tails: bool(tails.names),
+) -> Tails:
+    """What the earlier runs of a gateway wrote last: on the stream, and behind it in the spool.
+
+    `enough` says of what was found whether it need not be searched for further back.
+    """
+    asked_at = monotonic()
+    bounds = _tail_bounds(connection, tails.gateway, spool, partitions, enough)
+    for batch in read_range(connection, ASSET_STREAM, bounds):
+        tails.read(batch)
+    waiting = 0
+    for block in spool.pending():
+        waiting += 1
+        if block.topic == ASSET_STREAM:
+            tails.follow(block.records)
+    log.info(
+        "read %d records back in %.1f s: %d items are known; %d blocks of the spool may not have been sent",
+        sum(end - start for start, end in bounds.values()),
+        monotonic() - asked_at,
+        len(tails.last),
+        waiting,
+    )
+    return tails
+
+
+def _tail_bounds(
+    connection: KafkaConnection, gateway: str, spool: Spool, partitions: int, enough: Enough
+) -> dict[int, tuple[int, int]]:
+    """From where on a gateway's last values stand on the stream, and what of its spool may stand there already."""
+    known = spool.checkpoint
+    at = known.at or last_heard(connection, Tails(gateway), partitions, enough)
+    if not known.at and spool.oldest_at:
+        at = min(at, spool.oldest_at)
+    begin = offsets_at(connection, ASSET_STREAM, max(0, at - LOOK_BACK_US))
+    bounds = {}
+    for partition, (low, high) in watermarks(connection, ASSET_STREAM).items():
+        _, noted = known.parts.get(f"{ASSET_STREAM}/{partition}", (0, high))
+        bounds[partition] = max(low, min(begin[partition], noted)), high
+    return bounds
+
+
+def last_heard(connection: KafkaConnection, found: Tails, partitions: int, enough: Enough) -> int:
+    """An instant (us, Kafka's clock) after which the stream holds enough of a gateway: searched for backwards.
+
+    Each look is twice as far as the one before, and only `found` is kept. At the beginning of the stream what was
+    found is enough; if that is nothing, the instant is the stream's end.
+    """
+    newest = at = newest_us(connection, ASSET_STREAM, partitions)
+    ends = {partition: high for partition, (_, high) in watermarks(connection, ASSET_STREAM).items()}
+    span, known = FIRST_SPAN_US, 0
+    while True:
+        since = newest - span
+        lows = {partition: low for partition, (low, _) in watermarks(connection, ASSET_STREAM).items()}
+        begins = offsets_at(connection, ASSET_STREAM, max(0, since))
+        ranges = {p: (max(lows[p], min(begins[p], end)), max(lows[p], end)) for p, end in ends.items()}
+        for batch in read_range(connection, ASSET_STREAM, ranges):
+            found.read(batch)
+        if known < (known := found.extent):
+            at = since
+        ends = {partition: begin for partition, (begin, _) in ranges.items()}
+        if enough(found) or ends == lows:
+            return at
+        if span < LOOK_BACK_US <= 2 * span:
+            log.warning('found too little of gateway "%s" in %s; looking back further', found.gateway, _hours(span))
+        span *= 2
+
+
+def _hours(span_us: int) -> str:
+    return f"the last {format_duration(span_us)} of the stream"
