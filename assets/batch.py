@@ -76,7 +76,8 @@ class LiveValue(msgspec.Struct, gc=False):
     """One message for live fan-out: the newest value of `subject`, and the origin that says how new it is.
 
     Without a payload it is an end: the subject disappears. With a dot as its last character all subjects that begin
-    so disappear, and what was said there before goes on under `moved_to`, if that is given.
+    so disappear. What was said there before goes on under `moved_to`, if that is given: at another path of the asset,
+    or under another name of the item.
     """
 
     subject: str

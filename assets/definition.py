@@ -5,11 +5,13 @@ from its offset on, live and rebuilt alike.
 """
 
 import hashlib
-from typing import Any, Literal
+import re
+from typing import Any, Final, Literal
 
 import msgspec
 
 from assets.frame import ContractError
+from assets.names import check_path
 
 Category = Literal["SAMPLE", "EVENT", "CONDITION"]
 """MTConnect: SAMPLE is a number with a unit, EVENT is discrete, CONDITION is a state of health."""
@@ -72,6 +74,11 @@ class Definition(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
         """The 12-digit hash by which frames name this definition."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:12]
 
+    @property
+    def all_sources(self) -> frozenset[str]:
+        """The asset's own source and those of its items."""
+        return frozenset([*(item.source for item in self.items.values()), *([self.source] if self.source else [])])
+
     def value(self) -> dict[str, Any]:
         """The definition as the value of a `_model` observation."""
         plain: dict[str, Any] = msgspec.to_builtins(self, order="sorted")
@@ -81,16 +88,51 @@ class Definition(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
     def from_value(value: object) -> "Definition":
         """Read the value of a `_model` observation; raises `ContractError`."""
         try:
-            return msgspec.convert(value, Definition)
-        except msgspec.ValidationError as error:
+            definition = msgspec.convert(value, Definition)
+            check_path(definition.path)
+        except ValueError as error:  # of which msgspec.ValidationError is one
             raise ContractError(f"not a definition: {error}") from None
+        return definition
+
+
+_COPY: Final = re.compile(r"-\d+-of-\d+$")
+
+
+class Teller(msgspec.Struct, array_like=True, frozen=True):
+    """Who told a definition: a gateway, in the run that began at `run` (us).
+
+    Where gateways disagree about an asset, the one that started last is right: a repetition by an older one is none.
+    """
+
+    gateway: str = ""
+    run: int = 0
+
+    def yields_to(self, other: "Teller") -> bool:
+        """Whether what the other one tells takes the place of what this one told.
+
+        >>> Teller("gw-1", 200).yields_to(Teller("gw-2", 100)), Teller("gw-1", 200).yields_to(Teller("gw-2", 300))
+        (False, True)
+        """
+        return self.gateway == other.gateway or (self.run, self.gateway) < (other.run, other.gateway)
+
+    def same_gateway(self, gateway: str) -> bool:
+        """Whether this is the gateway or another copy of it.
+
+        >>> Teller("gw-1-0-of-2").same_gateway("gw-1-1-of-2"), Teller("gw-1").same_gateway("gw-2")
+        (True, False)
+        """
+        return self.gateway == gateway or _COPY.sub("", self.gateway) == _COPY.sub("", gateway)
 
 
 class Placement(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """What tells an asset from others of its template: its model, its source and the items that have another one."""
+    """What tells an asset from others of its template: its model, its source and the items that have another one.
+
+    `teller` says who told the definition.
+    """
 
     model: str
     template: str
+    teller: Teller = Teller()
     source: str | None = None
     item_sources: dict[str, str] = {}
 
@@ -100,7 +142,7 @@ class Placement(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
         return {*self.item_sources.values(), *([self.source] if self.source else [])}
 
 
-def split(definition: Definition, model: str) -> tuple[Definition, Placement]:
+def split(definition: Definition, model: str, teller: Teller = Teller()) -> tuple[Definition, Placement]:  # noqa: B008
     """A definition as a template, which like assets share, and a small placement: what keyed state keeps per asset.
 
     Addresses are left out: behind Kafka nobody asks for them.
@@ -108,7 +150,9 @@ def split(definition: Definition, model: str) -> tuple[Definition, Placement]:
     items = {name: msgspec.structs.replace(item, source="", address="") for name, item in definition.items.items()}
     template = msgspec.structs.replace(definition, source=None, items=items, sources={})
     foreign = {name: item.source for name, item in definition.items.items() if item.source != definition.source}
-    return template, Placement(model=model, template=template.model, source=definition.source, item_sources=foreign)
+    return template, Placement(
+        model=model, template=template.model, teller=teller, source=definition.source, item_sources=foreign
+    )
 
 
 def join(template: Definition, placement: Placement, ttls: dict[str, int]) -> Definition:

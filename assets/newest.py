@@ -28,17 +28,30 @@ class Newest:
         return out
 
     def _end(self, end: LiveValue, out: list[LiveValue]) -> None:
-        """Let the subjects under an end disappear, and those of an asset that moved appear where it is now.
+        """Let the subjects under an end disappear, and what was said there appear where it goes on.
 
         What is newer than the end comes again (else it would not be known yet), so it is forgotten, not moved.
         """
-        gone = [value for subject, value in self.values.items() if subject.startswith(end.subject)]
+        gone = self._under(end.subject)
         for value in gone:
             del self.values[value.subject]
         if end.moved_to is not None:
-            skip, here = len(end.subject), (end.offset, end.index)
-            older = [value for value in gone if (value.offset, value.index) < here]
-            out += self.take(
-                msgspec.structs.replace(value, subject=end.moved_to + value.subject[skip:]) for value in older
-            )
+            here = (end.offset, end.index)
+            out += self.take(_moved(value, end) for value in gone if (value.offset, value.index) < here)
         out += [LiveValue(value.subject, b"", end.partition, end.offset, end.index) for value in gone]
+
+    def _under(self, subject: str) -> list[LiveValue]:
+        if not subject.endswith("."):
+            return [self.values[subject]] if subject in self.values else []
+        return [value for known, value in self.values.items() if known.startswith(subject)]
+
+
+def _moved(value: LiveValue, end: LiveValue) -> LiveValue:
+    """The value where it goes on: at another path of its asset, or under another name of its item."""
+    subject = (end.moved_to or "") + value.subject[len(end.subject) :]
+    payload = value.payload
+    if not end.subject.endswith("."):
+        fields = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+        name = msgspec.json.encode(subject.rpartition(".")[2])
+        payload = msgspec.json.encode({**fields, "item": msgspec.Raw(name)})
+    return msgspec.structs.replace(value, subject=subject, payload=payload)

@@ -11,7 +11,7 @@ from bytewax.outputs import Sink
 from assets.batch import Outgoing, RawBatch
 from flows._manifest import checked
 from flows._site import entry, start
-from operators.asset_state import asset_state
+from operators.asset_state import checked_state
 from operators.dead_letters import dead_letters
 from operators.decode import decode
 from operators.rules import Rules
@@ -26,9 +26,11 @@ def build(
     """The dataflow between these edges."""
     flow = Dataflow("derive")
     frames = decode("decode", op.input("asset-stream", flow, stream), partitions)
-    events = asset_state("rules", frames.oks, Rules)
-    op.output("asset-state", events, state)
-    op.output("dead-letters", dead_letters("refused", frames.errs, "derive", "decode"), letters)
+    derived = checked_state("rules", frames.oks, Rules)
+    op.output("asset-state", derived.oks, state)
+    refused = dead_letters("refused", frames.errs, "derive", "decode")
+    unfit = dead_letters("unfit", derived.errs, "derive", "rules")
+    op.output("dead-letters", op.merge("letters", refused, unfit), letters)
     return flow
 
 

@@ -5,13 +5,11 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from assets.batch import Batch
-from assets.definition import Definition, Placement, join, split
+from assets.batch import Batch, Rejected
 from assets.frame import (
     CLOCK_SKEW,
     NO_SAMPLE,
     VERSION,
-    ContractError,
     DerivedEvent,
     Flag,
     Frame,
@@ -20,12 +18,13 @@ from assets.frame import (
     Value,
 )
 from assets.stream import AVAILABILITY, AVAILABLE, GAP, MODEL, REMOVED
+from operators._definitions import Definitions, Taken
 from operators._links import LinkChange, Links
 from operators._snapshot import opened, packed, unpacked
 from operators._timers import Timers
 from operators.asset_logic import AssetLogic, Changes
 
-SNAPSHOT_VERSION: Final = 1
+SNAPSHOT_VERSION: Final = 2
 KEYFRAME: Final = int(Flag.KEYFRAME)
 FACTS: Final = frozenset({AVAILABILITY, GAP, MODEL, REMOVED})
 """Items about the asset itself that are handled here; logic does not see them."""
@@ -43,8 +42,8 @@ class Assets(Generic[L]):
         self._logic = logic
         self._cells: dict[str, L] = {}
         self._links = Links()
-        self._templates: dict[str, Definition] = {}
-        self._placements: dict[str, Placement] = {}
+        self._definitions = Definitions()
+        self._rejected: list[Rejected] = []
         self._timers = Timers()
         self._origin: Origin = (partition, -1, 0)
         self._numbers: dict[str, int] = {}
@@ -58,6 +57,11 @@ class Assets(Generic[L]):
             else:
                 self._tick(offset, record, out)
         return out
+
+    def rejected(self) -> list[Rejected]:
+        """Definitions that were refused since this was asked last."""
+        rejected, self._rejected = self._rejected, []
+        return rejected
 
     def _frame(self, offset: int, frame: Frame, out: list[DerivedEvent]) -> None:
         """Handle the observations of a frame; the hot loop: an item nobody wants costs two look-ups."""
@@ -83,7 +87,7 @@ class Assets(Generic[L]):
                 self._emit(asset, logic, changes, time, self._at(offset, observations, o), out)
             elif not hot and item in FACTS:
                 self._fact(self._at(offset, observations, o), frame, logic, o, out)
-                if item == REMOVED:
+                if item == REMOVED and asset not in self._cells:
                     return  # the last that is said of an asset; a later frame begins it anew
                 wanted = logic.wanted
             due = logic.due
@@ -104,28 +108,26 @@ class Assets(Generic[L]):
         elif o.item == MODEL:
             self._define(origin, frame, logic, o, out)
         elif o.item == REMOVED:
-            self._remove(origin, frame.asset, logic, o.time, out)
+            if self._definitions.may_remove(frame):
+                self._remove(origin, frame.asset, logic, o.time, out)
         elif (gap := _gap(o.value)) is not None:
             self._emit(frame.asset, logic, logic.on_gap(*gap), gap[1], origin, out)
 
     def _define(self, origin: Origin, frame: Frame, logic: L, o: Observation, out: list[DerivedEvent]) -> None:
-        """Take over a definition; the hash in the frame tells at once whether it is a new one."""
-        asset, known = frame.asset, self._placements.get(frame.asset)
-        if known is not None and known.model == frame.model:
+        """Take over a definition, unless it is refused or known."""
+        taken = self._definitions.take(origin[:2], frame, o.value)
+        if isinstance(taken, Rejected):
+            self._rejected.append(taken)
+        if not isinstance(taken, Taken):
             return
-        try:
-            definition = Definition.from_value(o.value)
-        except ContractError:
-            return  # a definition that cannot be read leaves the last one in force
-        template, placement = split(definition, frame.model)
-        self._templates.setdefault(placement.template, template)
-        self._placements[asset] = placement
-        for name, source in definition.sources.items():
-            self._links.source(name).ttl = source.ttl
+        for name, ttl in taken.ttls.items():
+            link = self._links.source(name)
+            link.ttl = ttl or link.ttl
+        self._links.leave(frame.asset, taken.left)
         if logic.due is not None and logic.due <= o.time:
-            self._fire(asset, logic, o.time, origin, out)
+            self._fire(frame.asset, logic, o.time, origin, out)
         logic.now = max(logic.now, o.time)
-        self._emit(asset, logic, logic.on_definition(definition), logic.now, origin, out)
+        self._emit(frame.asset, logic, logic.on_definition(taken.definition), logic.now, origin, out)
 
     def _remove(self, origin: Origin, asset: str, logic: L, at: int, out: list[DerivedEvent]) -> None:
         """End an asset, and forget all of it: state must not grow with every asset there ever was."""
@@ -135,9 +137,7 @@ class Assets(Generic[L]):
         self._emit(asset, logic, logic.on_removed(logic.now), logic.now, origin, out)
         del self._cells[asset]
         self._links.forget(asset)
-        placement = self._placements.pop(asset, None)
-        if placement and all(other.template != placement.template for other in self._placements.values()):
-            del self._templates[placement.template]
+        self._definitions.remove(asset)
 
     def _tick(self, offset: int, tick: Tick, out: list[DerivedEvent]) -> None:
         origin = (self._partition, offset, 0)
@@ -174,7 +174,7 @@ class Assets(Generic[L]):
 
     def _proved_time(self, asset: str) -> int:
         """The newest mark of the asset's sources."""
-        links, placement = self._links.sources, self._placements.get(asset)
+        links, placement = self._links.sources, self._definitions.placements.get(asset)
         names = links if placement is None else placement.sources
         return max((links[name].mark for name in names if name in links and asset in links[name].assets), default=0)
 
@@ -217,19 +217,18 @@ class Assets(Generic[L]):
 
     def save(self) -> bytes:
         """The state as versioned msgpack."""
-        saved = _Saved(SNAPSHOT_VERSION, self._links, self._templates, self._placements, self._cells)
-        return packed(saved, "templates", "cells")
+        return packed(_Saved(SNAPSHOT_VERSION, self._links, self._definitions, self._cells), "definitions", "cells")
 
     def load(self, snapshot: bytes) -> None:
         """Take over a saved state; raises `SnapshotError`."""
         with opened(snapshot, _Saved, SNAPSHOT_VERSION, self._operator) as head:
             self._cells = unpacked(head.cells, dict[str, self._logic])  # type: ignore[name-defined]
-            self._templates = unpacked(head.templates, dict[str, Definition])
-        self._links, self._placements = head.links, head.placements
+            self._definitions = unpacked(head.definitions, Definitions)
+        self._links = head.links
         ttls = {name: state.ttl for name, state in self._links.sources.items()}
         for asset, logic in self._cells.items():
-            if (placement := self._placements.get(asset)) is not None:
-                logic.bind(join(self._templates[placement.template], placement, ttls))
+            if (definition := self._definitions.of(asset, ttls)) is not None:
+                logic.bind(definition)
             if logic.due is not None:
                 self._timers.set(asset, logic.due)
 
@@ -245,6 +244,5 @@ def _gap(value: Value) -> tuple[list[str], int, int] | None:
 class _Saved(msgspec.Struct):
     version: int
     links: Links
-    templates: Any
-    placements: dict[str, Placement]
+    definitions: Any
     cells: Any

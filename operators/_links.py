@@ -5,7 +5,7 @@ seen, so gateways whose clocks are hours apart do not harm each other's assets, 
 time passes. A source's age is the partition's clock now minus the partition's clock where it was last named.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -75,6 +75,12 @@ class Links(msgspec.Struct):
         """The asset is gone; its sources stay as long as ticks may name them."""
         for state in self.sources.values():
             state.assets.pop(asset, None)
+
+    def leave(self, asset: str, sources: Iterable[str]) -> None:
+        """The asset is no longer read from these sources; what they say of it later is news."""
+        for name in sources:
+            if (state := self.sources.get(name)) is not None:
+                state.assets.pop(asset, None)
 
     def tick(self, tick: Tick) -> Iterator[LinkChange]:
         """Move the clock, then say which links came back or fell silent."""

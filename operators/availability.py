@@ -4,6 +4,7 @@ The link of the asset's own source decides; an asset without one needs all its s
 stream as a source that ticks no longer name, so the asset is lost `ttl` later, by stream time alone.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from assets.definition import Definition
@@ -14,11 +15,11 @@ from operators.rule import Rule, RuleState
 
 
 class AvailabilityState(RuleState, tag="availability"):
-    """What was said last and since when, and how many of the sources that matter are lost."""
+    """What was said last and since when, and which of the sources that matter are linked."""
 
     value: Value = None
     since: int | None = None
-    lost: list[str] = []
+    links: dict[str, bool] = {}
 
 
 class Availability(Rule):
@@ -30,8 +31,12 @@ class Availability(Rule):
     """Nothing to watch: the rule follows links."""
 
     def on_link(self, metric: str, state: AvailabilityState, source: str, available: bool, at: int) -> Changes:
-        state.lost = sorted({*state.lost, source} - ({source} if available else set()))
-        return self._become(metric, state, UNAVAILABLE if state.lost else AVAILABLE, at)
+        state.links[source] = available
+        return self._become(metric, state, _reached(state.links), at)
+
+    def on_source_left(self, metric: str, state: AvailabilityState, source: str, at: int) -> Changes:
+        state.links.pop(source, None)
+        return self._become(metric, state, _reached(state.links), at) if state.value is not None else None
 
     def on_removed(self, metric: str, state: AvailabilityState, at: int) -> Changes:
         return self._become(metric, state, GONE, at)
@@ -45,6 +50,10 @@ class Availability(Rule):
 
     def source(self, definition: Definition) -> str | None:
         return definition.source
+
+
+def _reached(links: Mapping[str, bool]) -> str:
+    return AVAILABLE if links and all(links.values()) else UNAVAILABLE
 
 
 Spec: Any = Availability

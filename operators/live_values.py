@@ -2,8 +2,9 @@
 
 The place of an asset (its path) and its units come from the definitions on the stream. A derived event waits until the
 asset's own records have been read up to its basis; so live and rebuilt agree whichever of the two streams is ahead.
-When an asset moves, its values go on under the new path; when it is removed, its subjects disappear, but for metrics
-that say so themselves.
+When an asset moves, its values go on under the new path, and those of a renamed item under its new name; the subjects
+of an item or metric that a definition no longer has disappear, and those of a removed asset but for metrics that say so
+themselves.
 """
 
 from collections import deque
@@ -18,11 +19,11 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from assets.batch import Batch, DerivedBatch, LiveValue
 from assets.frame import DerivedEvent, Frame, Value, event_time
 from assets.stream import GONE, MODEL, REMOVED, observation_subject, state_subject
-from operators._places import Left, Place, Places
+from operators._places import BEFORE_ALL, Left, Place, Places
 from operators._snapshot import opened, packed, unpacked
 from operators._waiting import ends, keep, newest_of
 
-SNAPSHOT_VERSION: Final = 2
+SNAPSHOT_VERSION: Final = 3
 MOST_HELD: Final = 50_000
 """Derived events that may wait; beyond it only the newest of each metric is kept, which is what stays published."""
 _INDEX_BITS: Final = 20
@@ -120,36 +121,42 @@ class LiveValues:
         place, prefix = self._place(frame.model, asset)
         for index, o in enumerate(frame.observations):
             if o.item == MODEL:
-                self._leave(asset, self._places.define(offset, frame, o), (partition, offset, index), out)
+                self._leave(asset, self._places.define((offset, index), frame, o), (partition, offset, index), out)
                 place, prefix = self._place(frame.model, asset)
                 for event in self._waiting.pop(asset, {}).values():
                     if not ends(event):  # who has a definition is there; what has ended was an earlier life
                         self._event(event, out)
             elif o.item == REMOVED:
-                self._leave(asset, self._places.remove(offset, asset), (partition, offset, index), out)
+                self._leave(asset, self._places.remove(offset, frame), (partition, offset, index), out)
                 return  # the last that is said of an asset
             if place is None:
                 self.unplaced += 1
                 continue
+            if o.item == MODEL and not self._places.in_force(frame):
+                continue  # it was refused
             origin = (partition, offset, index)
-            time, unit = event_time(o, received), place.units.get(o.item)
+            time, unit = event_time(o, received), place.items.get(o.item)
             payload = ObservationPayload(
                 asset, o.item, o.value, unit, o.status, time, received, origin, source, o.flags
             )
             out.append(LiveValue(prefix + o.item, encode(payload), partition, offset, index))
 
     def _place(self, model: str, asset: str) -> tuple[Place | None, str]:
-        """The place of an asset, and the subject up to the item."""
-        place = self._places.of(model, asset)
-        return place, "" if place is None else observation_subject(place.path, asset, "")
+        """What a frame can tell, and the subject of its asset up to the item."""
+        place, stand = self._places.of(model, asset), self._places.stand(asset)
+        return place, "" if stand is None else observation_subject(stand.path, asset, "")
 
     def _leave(self, asset: str, left: Left | None, origin: Origin, out: list[LiveValue]) -> None:
-        """End the subjects of an asset at the path it has left."""
-        if left is not None:
-            before, now = left
-            for subject in (observation_subject, state_subject):
-                moved_to = None if now is None else subject(now, asset, "")
-                out.append(LiveValue(subject(before, asset, ""), b"", *origin, moved_to))
+        """End what a changed definition ends: subjects of items and metrics, and all at a path that was left."""
+        if left is None:
+            return
+        prefix = observation_subject(left.before, asset, "")
+        for item, now in left.items.items():
+            out.append(LiveValue(prefix + item, b"", *origin, now and prefix + now))
+        out += [LiveValue(state_subject(left.before, asset, metric), b"", *origin) for metric in left.metrics]
+        for subject in (observation_subject, state_subject) if left.before != left.now else ():
+            moved_to = None if left.now is None else subject(left.now, asset, "")
+            out.append(LiveValue(subject(left.before, asset, ""), b"", *origin, moved_to))
 
     def _release(self, out: list[LiveValue]) -> None:
         held, end = self._held, self._next
@@ -164,6 +171,8 @@ class LiveValues:
             return
         if offset < stand.since or (stand.gone and event.value != GONE):
             return  # it ended with the asset
+        if (offset, basis_index) <= stand.ended.get(event.metric, BEFORE_ALL):
+            return  # it ended with its rule
         index = order(basis_index, event.id)
         payload = StatePayload(
             event.asset,

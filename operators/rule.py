@@ -55,6 +55,10 @@ class Rule(BaseModel):
     def on_link(self, metric: str, state: Any, source: str, available: bool, at: int) -> Changes:
         """The link to the watched item's source was lost or came back."""
 
+    def on_source_left(self, metric: str, state: Any, source: str, at: int) -> Changes:
+        """A changed definition reads the watched item from another source; until that speaks nothing is known."""
+        return self.on_link(metric, state, source, False, at)
+
     def on_gap(self, metric: str, state: Any, start: int, end: int) -> Changes:
         """The watched item could not be read between two instants, and nothing newer has taken effect."""
 

@@ -1,18 +1,19 @@
 """Run the `derive:` rules that the stream carries: one logic for all rules of an asset.
 
-A changed definition acts from its offset on: a rule whose options stayed the same keeps its state, a changed or
-removed one ends (its metric becomes unknown) and a new one starts afresh.
+A changed definition acts from its offset on: a rule that stayed the same keeps its state, also when its item was
+renamed; a changed or removed one ends (its metric becomes unknown) and a new one starts afresh. A rule whose item has
+another unit or category is a changed one: its limits mean something else.
 """
 
 import functools
 import operator
 from collections.abc import Callable, Container, Mapping
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from pydantic import ValidationError
 
-from assets.definition import Definition
+from assets.definition import Definition, Item
 from assets.duration import FROM_STREAM
 from assets.frame import Observation
 from assets.plugins import discover
@@ -23,6 +24,7 @@ from operators.rule import Rule, counts
 KINDS: dict[str, type[Rule]] = discover("operators", "Spec")
 """All rule kinds by name: the public modules of this folder that have a `Spec`."""
 
+T = TypeVar("T")
 _State: Any = functools.reduce(operator.or_, (kind.State for kind in KINDS.values()))
 
 Named = tuple[str, Rule]
@@ -52,6 +54,31 @@ def _build(spec: Mapping[str, Any]) -> Rule | None:
         return None
 
 
+class _Watched(NamedTuple):
+    """What a rule needs to know of its item: the source whose link matters (None: all), and what its values mean."""
+
+    source: str | None
+    meaning: tuple[str, str | None] | None
+
+
+def _watched(rule: Rule, definition: Definition) -> _Watched:
+    item = definition.items.get(rule.item)
+    return _shared(_Watched(rule.source(definition), None if item is None else _meaning(item)))
+
+
+def _meaning(item: Item) -> tuple[str, str | None]:
+    return item.category, item.unit
+
+
+_known: dict[Any, Any] = {}
+
+
+def _shared(fact: T) -> T:
+    """The same object for all assets of which it is true."""
+    known: T = _known.setdefault(fact, fact)
+    return known
+
+
 _NOTHING = Compiled({})
 _compiled: dict[bytes, Compiled] = {}
 
@@ -71,12 +98,14 @@ class Rules(AssetLogic):
 
     def __post_init__(self) -> None:
         self._rules = _NOTHING
-        self._sources: dict[str, str | None] = {}
+        self._watched: dict[str, _Watched] = {}
+        self._sources: frozenset[str] = frozenset()
         self._watching: dict[str, tuple[_Watch, ...]] = {}
 
     def bind(self, definition: Definition) -> None:
         self._rules = compiled(definition.derive)
-        self._sources = {metric: rule.source(definition) for metric, rule in self._rules.rules.items()}
+        self._watched = {metric: _watched(rule, definition) for metric, rule in self._rules.rules.items()}
+        self._sources = _shared(definition.all_sources)
         self._watching = {item: tuple(map(self._watch, named)) for item, named in self._rules.by_item.items()}
 
     def _watch(self, named: Named) -> _Watch:
@@ -85,16 +114,37 @@ class Rules(AssetLogic):
 
     def on_definition(self, definition: Definition) -> Changes:
         """Keep the states of unchanged rules, end the others; a rule that cannot be run has a Bad metric."""
-        before, after = self._rules.rules, compiled(definition.derive).rules
-        ended: list[Change] = []
+        before, after, left = self._rules.rules, compiled(definition.derive).rules, self._left(definition)
+        out: list[Change] = []
         for metric, rule in before.items():
-            if after.get(metric) != rule:
-                ended += _named(rule, rule.on_end(metric, self.states.pop(metric), self.now))
+            now = after.get(metric)
+            if now is None or not self._goes_on(metric, rule, now, definition):
+                out += _named(rule, rule.on_end(metric, self.states.pop(metric), self.now))
+                continue
+            for source in left[metric]:
+                out += _named(now, now.on_source_left(metric, self.states[metric], source, self.now))
         for metric, rule in after.items():
             self.states.setdefault(metric, rule.State())
         self.bind(definition)
         self._reckon_due()
-        return ended + [Change(metric, None, status=BAD_CONFIGURATION_ERROR) for metric in self._rules.broken]
+        return out + [Change(metric, None, status=BAD_CONFIGURATION_ERROR) for metric in self._rules.broken]
+
+    def _goes_on(self, metric: str, rule: Rule, now: Rule, definition: Definition) -> bool:
+        """Whether a rule is still the one it was, though its item may have another name."""
+        item = definition.items.get(now.item)
+        if rule.item != now.item and item is not None and item.was == rule.item:
+            now = now.model_copy(update={"item": rule.item})
+        return rule == now and (item is None or self._watched[metric].meaning == _meaning(item))
+
+    def _left(self, definition: Definition) -> dict[str, list[str]]:
+        """By metric the sources that mattered to its rule and do no longer."""
+        after = {metric: _watched(rule, definition) for metric, rule in compiled(definition.derive).rules.items()}
+        gone = {}
+        for metric, watched in self._watched.items():
+            mattered = self._sources if watched.source is None else {watched.source}
+            now = after.get(metric, watched).source
+            gone[metric] = sorted(mattered - (definition.all_sources if now is None else {now}))
+        return gone
 
     @property
     def wanted(self) -> Container[str]:
@@ -134,8 +184,8 @@ class Rules(AssetLogic):
 
     def on_link(self, source: str, available: bool, at: int) -> Changes:
         out: list[Change] = []
-        for metric, rule in self._rules.rules.items():
-            if self._sources[metric] in (source, None):
+        for metric, rule in self._rules.rules.items() if source in self._sources else ():
+            if self._watched[metric].source in (source, None):
                 out += _named(rule, rule.on_link(metric, self.states[metric], source, available, at))
         self._reckon_due()
         return out

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from assets.frame import Flag, Frame, Observation, Tick, encode_event
 from operators._assets import Assets
+from operators._definitions import Definitions
 from operators._snapshot import SnapshotError
 from operators.asset_logic import AssetLogic, Change, Changes
 from operators.rules import KINDS, Rules
@@ -102,7 +103,7 @@ def test_nothing_is_left_of_a_removed_asset() -> None:
         begin = [frame(1, *((o.item, o.value) for o in told.observations), asset=f"a-{n}") for told in RUNNING]
         assets.batch(batch([*begin, frame(2, ("_removed", True), asset=f"a-{n}")], 1 + 3 * n))
     sources = {name: msgspec.structs.replace(link, ttl=10 * S, seen=0) for name, link in empty._links.sources.items()}
-    assert (assets._cells, assets._placements, assets._templates) == ({}, {}, {})
+    assert (assets._cells, assets._definitions) == ({}, Definitions())
     assert assets._links.sources == sources
 
 
@@ -115,8 +116,8 @@ def test_an_asset_that_was_removed_begins_afresh() -> None:
 
 
 def test_a_snapshot_of_another_version_is_refused() -> None:
-    saved = Assets(0, "overheat", Overheat).save().replace(b"\xa7version\x01", b"\xa7version\x09")
-    with pytest.raises(SnapshotError, match='snapshot of step "overheat" has version 9, this program reads 1'):
+    saved = Assets(0, "overheat", Overheat).save().replace(b"\xa7version\x02", b"\xa7version\x09")
+    with pytest.raises(SnapshotError, match='snapshot of step "overheat" has version 9, this program reads 2'):
         Assets(0, "overheat", Overheat).load(saved)
 
 

@@ -267,7 +267,7 @@ class _Gateways:
         self._defined[asset] = definition
         flags = self._chance.choice([0, int(Flag.KEYFRAME)])
         broken: Any = self._chance.choice([None, 5, {"type": "t"}, {**definition.value(), "items": 1}])
-        value = definition.value() if self._chance.random() < 0.9 else broken
+        value = definition.value() if self._chance.random() < 0.8 else broken
         return Observation("_model", value, 0, None, flags)
 
     def _values(self, count: int) -> list[Observation]:

@@ -1,0 +1,95 @@
+"""Which definition of each asset is in force: of gateways that disagree, the one that started last is right.
+
+What cannot be read, and what an older gateway repeats against the definition in force, is refused: once, until another
+definition comes into force.
+"""
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+from assets.batch import Rejected
+from assets.definition import Definition, Placement, Teller, join, split
+from assets.frame import ContractError, Frame, Value, encode_frame
+from assets.stream import ASSET_STREAM
+
+MOST_REFUSED: Final = 16
+"""How many refused definitions of an asset are remembered, so that each makes one dead letter."""
+
+
+class Taken(NamedTuple):
+    """A definition that comes into force: the ttl of each source (us) if it says so, and the sources left."""
+
+    definition: Definition
+    ttls: dict[str, int | None]
+    left: set[str]
+
+
+class Definitions(msgspec.Struct):
+    """The definitions of the assets of one partition, each distinct one kept once; plain state for a snapshot."""
+
+    templates: dict[str, Definition] = {}
+    placements: dict[str, Placement] = {}
+    refused: dict[str, list[str]] = {}
+
+    def take(self, at: tuple[int, int], frame: Frame, value: Value) -> Taken | Rejected | None:
+        """What a `_model` in the record at (partition, offset) changes; the frame's hash tells at once if it is new."""
+        asset, teller = frame.asset, Teller(frame.gateway, frame.run)
+        known = self.placements.get(asset)
+        if known is not None and known.model == frame.model:
+            if known.teller != teller and known.teller.yields_to(teller):
+                self.placements[asset] = msgspec.structs.replace(known, teller=teller)
+            return None
+        try:
+            definition = Definition.from_value(value)
+        except ContractError as error:
+            return self._refuse(at, frame, "definition", str(error))
+        if known is not None and not known.teller.yields_to(teller):
+            return self._refuse(at, frame, "conflict", conflict(frame, known.teller))
+        template, placement = split(definition, frame.model, teller)
+        self.templates.setdefault(placement.template, template)
+        self.placements[asset] = placement
+        self.refused.pop(asset, None)
+        said = {name: source.ttl for name, source in definition.sources.items()}
+        ttls = {name: said.get(name) for name in sorted({*said, *placement.sources})}
+        return Taken(definition, ttls, set() if known is None else _left(known, placement))
+
+    def _refuse(self, at: tuple[int, int], frame: Frame, reason: str, detail: str) -> Rejected | None:
+        refused = self.refused.setdefault(frame.asset, [])
+        if frame.model in refused:
+            return None
+        refused.append(frame.model)
+        del refused[:-MOST_REFUSED]
+        origin = f"{ASSET_STREAM}/{at[0]}/{at[1]}"
+        return Rejected(encode_frame(frame), reason, detail, origin, at[0], frame.asset.encode())
+
+    def may_remove(self, frame: Frame) -> bool:
+        """Whether the writer of the frame can say that its asset is gone: not if another gateway has taken it over."""
+        known = self.placements.get(frame.asset)
+        return known is None or known.teller.same_gateway(frame.gateway)
+
+    def remove(self, asset: str) -> None:
+        """Forget an asset, and its template if no other asset has it."""
+        self.refused.pop(asset, None)
+        placement = self.placements.pop(asset, None)
+        if placement and all(other.template != placement.template for other in self.placements.values()):
+            del self.templates[placement.template]
+
+    def of(self, asset: str, ttls: dict[str, int]) -> Definition | None:
+        """The definition in force, without addresses."""
+        placement = self.placements.get(asset)
+        return None if placement is None else join(self.templates[placement.template], placement, ttls)
+
+
+def conflict(frame: Frame, teller: Teller) -> str:
+    """What is wrong with a definition that is not in force, and what to do."""
+    return (
+        f'gateway "{frame.gateway}" defines asset "{frame.asset}" as {frame.model}, but gateway "{teller.gateway}", '
+        "which started later, defines it otherwise; the later one is in force: give both the same plant folder, or "
+        f'take the asset out of that of "{frame.gateway}", and start it again'
+    )
+
+
+def _left(known: Placement, now: Placement) -> set[str]:
+    """Sources that the asset is no longer read from; all of them if another one has become its own."""
+    return known.sources - now.sources if known.source == now.source else known.sources
