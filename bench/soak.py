@@ -19,7 +19,8 @@ from rich.console import Console
 
 from assets.connection import KafkaConnection
 from bench.soak_curves import Curves, draw
-from bench.soak_faults import FAULTS, Field, pause
+from bench.soak_disk import Disk, release
+from bench.soak_faults import DISK_FULL, FAULTS, Field, pause
 from deploy import live, paths, report
 from deploy.pipeline import Pipeline
 from deploy.ports import free_port
@@ -37,25 +38,30 @@ def main() -> int:
     """Soak the pipeline; 0 if all adds up."""
     options = _options()
     signal.signal(signal.SIGTERM, _as_interrupt)
+    archive = options.folder / "archive" / "g1"
+    release(archive)  # of a soak that was killed
     shutil.rmtree(options.folder, ignore_errors=True)
     first = free_port()
     ports = {"kafka": first, "nats": free_port(taken=frozenset({first}))}  # not the usual ones: nobody else comes by
-    with Stack(options.folder, preferred_ports=ports, jars=paths.jars_folder(), say=_say) as stack:
+    with (
+        Stack(options.folder, preferred_ports=ports, jars=paths.jars_folder(), say=_say) as stack,
+        Disk(archive) as disk,
+    ):
         os.environ.update(stack.environment)
-        found = _soak(stack, options)
+        found = _soak(stack, disk, options)
     for problem in found["problems"]:
         console.print(f"[red]{problem}[/]")
     console.print(f"figures in {options.folder / 'soak.json'}, curves in {options.folder / 'soak.png'}")
     return 1 if found["problems"] else 0
 
 
-def _soak(stack: Stack, options: argparse.Namespace) -> dict[str, Any]:
+def _soak(stack: Stack, disk: Disk, options: argparse.Namespace) -> dict[str, Any]:
     """Faults for so many minutes, then the report; what was found stands in the folder, however it ends."""
     found: dict[str, Any] = {"minutes": options.minutes, "seed": options.seed, "problems": []}
     began = time.monotonic()
     live.keep_log(options.folder / "logs" / "soak.log")
     with Pipeline(options.folder, say=_say) as pipeline:
-        field = Field(stack, pipeline, random.Random(options.seed))
+        field = Field(stack, pipeline, disk, random.Random(options.seed))
         kafka = KafkaConnection.from_environment(pipeline.environment)
         with Curves(kafka, pipeline, began) as curves:
             try:
@@ -64,7 +70,8 @@ def _soak(stack: Stack, options: argparse.Namespace) -> dict[str, Any]:
                 found |= {"report": made, "problems": [*field.problems, *made["problems"]]}
             except (ChildError, TimeoutError, report.ReplayError) as problem:
                 found["problems"] = [*field.problems, str(problem)]
-        found |= {"faults": field.done, "samples": curves.samples}
+        found |= {"faults": field.done, "without": {DISK_FULL: disk.why_not} if disk.why_not else {}}
+        found |= {"samples": curves.samples}
     (options.folder / "soak.json").write_text(json.dumps(found, indent=1, default=str) + "\n")
     draw(curves.samples, field.done, options.folder / "soak.png")
     return found
@@ -72,7 +79,9 @@ def _soak(stack: Stack, options: argparse.Namespace) -> dict[str, Any]:
 
 def _faults(field: Field, seconds: float, began: float) -> None:
     """One fault after the other; the pipeline must be whole before the next."""
-    names = list(FAULTS)
+    names = [name for name in FAULTS if name != DISK_FULL or not field.disk.why_not]
+    if field.disk.why_not:
+        _say(f"without the fault {DISK_FULL}: a disk cannot be mounted here: {field.disk.why_not}")
     while (at := time.monotonic() - began) < seconds - QUIET_S:
         name = field.chance.choice(names)
         field.done.append((round(at, 1), FAULTS[name](field, name)))

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bench.soak_disk import Disk
+from deploy.nats import Nats
 from deploy.pipeline import FLOWS, Pipeline
-from deploy.processes import flow_command
+from deploy.processes import ChildError, flow_command
 from deploy.stack import Stack
 from deploy.wait import until
 
@@ -26,6 +28,7 @@ class Field:
 
     stack: Stack
     pipeline: Pipeline
+    disk: Disk
     chance: random.Random
     done: list[tuple[float, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -103,22 +106,67 @@ def _server_killed(field: Field, name: str) -> str:
     return _server_back(field, name)
 
 
+def _server_frozen(field: Field, name: str) -> str:
+    """SIGSTOP to a server: it takes connections and does not answer."""
+    service = field.stack.services[name.split(maxsplit=1)[0]]
+    service.signal(signal.SIGSTOP)
+    seconds = _outage(field)
+    service.signal(signal.SIGCONT)
+    until(service.ready, READY_TIMEOUT_S, f"{service.name} to answer")
+    return f"{name} for {seconds:.1f} s"
+
+
+def _nats_emptied(field: Field, name: str) -> str:
+    """SIGKILL to NATS, and it comes back without anything."""
+    nats = field.stack.services["nats"]
+    assert isinstance(nats, Nats)
+    nats.kill()
+    shutil.rmtree(nats.data)
+    return _server_back(field, name)
+
+
+def _disk_full(field: Field, name: str) -> str:
+    """No space for the archive; for some seconds."""
+    field.disk.fill()
+    try:
+        seconds = _outage(field)
+    finally:
+        field.disk.empty()
+    return f"{name} for {seconds:.1f} s"
+
+
 def _server_back(field: Field, name: str) -> str:
     service = field.stack.services[name.split(maxsplit=1)[0]]
-    seconds = field.chance.uniform(*AWAY_S)
-    end = time.monotonic() + seconds
-    until(lambda: time.monotonic() > end, seconds + 1, "the end of an outage")
+    seconds = _outage(field)
     service.start()
     until(service.ready, READY_TIMEOUT_S, f"{service.name} to answer")
     return f"{name} for {seconds:.1f} s"
 
 
+def _outage(field: Field) -> float:
+    """Some seconds, in which no flow may end."""
+    seconds = field.chance.uniform(*AWAY_S)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        ended = [flow for flow in field.pipeline.flows.values() if flow.poll() is not None]
+        if ended:
+            raise ChildError(ended[0].crash_report())
+        time.sleep(min(CHECK_EVERY_S, max(0.0, end - time.monotonic())))
+    return seconds
+
+
+DISK_FULL: Final = "disk full"
 FAULTS: Final[dict[str, Callable[[Field, str], str]]] = {
     "kill": _kill,
     "restart": _restart,
     "forget": _forget,
     "kafka stopped": _server_stopped,
     "kafka killed": _server_killed,
+    "kafka frozen": _server_frozen,
     "nats stopped": _server_stopped,
+    "nats killed": _server_killed,
+    "nats frozen": _server_frozen,
+    "nats emptied": _nats_emptied,
+    DISK_FULL: _disk_full,
 }
 """Each is as likely as any other; what it returns is noted."""

@@ -32,11 +32,11 @@ def test_with_json_each_command_prints_one_object_and_nothing_else(capfd: pytest
 @pytest.mark.usefixtures("here")
 def test_people_get_sentences(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["rebuild", "derive"]) == 0
-    assert 'rebuilt view "derive" into generation 2 (1 is live): read 2,180 records in' in capfd.readouterr().out
+    assert 'rebuilt view "derive" into generation 2 (1 is live): read 2,690 records in' in capfd.readouterr().out
     assert main(["verify", "derive"]) == 0
     assert 'view "derive", generation 2 compared with 1: equal; 145 rows of 24 series' in capfd.readouterr().out
     assert main(["audit"]) == 0
-    assert "2,325 records read, 0 undecodable; unexplained: 0" in capfd.readouterr().out
+    assert "2,835 records read, 0 undecodable; unexplained: 0" in capfd.readouterr().out
 
 
 @pytest.mark.usefixtures("here")
