@@ -66,6 +66,11 @@ class SharedProducer:
         self._producer = Producer({**connection.settings(), **PRODUCER, "error_cb": self._on_error})
         self.produce = self._producer.produce
 
+    @property
+    def waiting(self) -> int:
+        """How many records Kafka has not acknowledged."""
+        return len(self._producer)
+
     def poll(self) -> None:
         """Take the delivery reports that have come."""
         if self.condition.away:

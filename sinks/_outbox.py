@@ -116,6 +116,10 @@ class Outbox:
             self._pump()
 
     def _spooled(self, block: Block) -> bool:
+        """Whether the spool has it; not before Kafka has all that is in no file: a kill would take just that."""
+        if self._unspooled and self._producer.waiting:
+            return False
+        self._unspooled = False
         ready = not self._behind
         try:
             position = self._spool.append(block)

@@ -119,18 +119,31 @@ def test_with_a_full_disk_records_go_to_kafka_directly_and_nothing_is_lost(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     disk = FullDisk(monkeypatch)
-    outbox, spool = opened(tmp_path, connection, topic, stopped())
+    outbox, spool = opened(tmp_path, connection, topic)
     outbox.write(topic, 0, [letter("a")])
     outbox.write(topic, 0, [letter("b")])
     disk.full = False
-    outbox.write(topic, 0, [letter("c")])
     outbox.snapshot()
+    outbox.write(topic, 0, [letter("c")])
+    assert spool.next == 1
+    outbox.finish()
     assert stands(connection, topic) == ["a", "b", "c"]
     assert caplog.messages == [
         f'could not write spool "{tmp_path}": the disk is full; ingest now waits for Kafka',
         f'spool "{tmp_path}": there is space on the disk again',
     ]
     spool.close()
+
+
+def test_nothing_is_spooled_behind_a_record_that_is_in_no_file_and_kafka_does_not_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unique: Callable[[str], str]
+) -> None:
+    disk, topic = FullDisk(monkeypatch), unique("away")
+    outbox, spool = opened(tmp_path, KafkaConnection(bootstrap="127.0.0.1:3"))
+    outbox.write(topic, 0, [letter("a")])
+    disk.full = False
+    outbox.write(topic, 0, [letter("b")])
+    assert spool.next == 0, "a kill now would lose the first and keep the second"
 
 
 def test_with_a_full_disk_and_kafka_away_a_stop_is_heard(
