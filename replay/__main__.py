@@ -1,4 +1,4 @@
-"""Commands on views: `python -m replay rebuild|verify|audit`."""
+"""Commands on views: `python -m replay rebuild|verify|audit|status`."""
 
 import argparse
 import logging
@@ -14,6 +14,7 @@ from replay import _text
 from replay._options import parser
 from replay.audit import audit
 from replay.rebuild import Stopped, rebuild
+from replay.status import status
 from replay.verify import verify
 
 
@@ -50,10 +51,17 @@ def _audit(site: Site, options: argparse.Namespace) -> tuple[object, str, bool]:
     return found, _text.audited(found), not found.unexplained
 
 
+def _status(site: Site, options: argparse.Namespace) -> tuple[object, str, bool]:
+    found = status(site)
+    faults = found.faults(options.max_silence / 1e6, options.max_behind)
+    return {**msgspec.to_builtins(found), "faults": faults}, _text.status(found, faults), not faults
+
+
 _COMMANDS: Final[dict[str, Callable[[Site, argparse.Namespace], tuple[object, str, bool]]]] = {
     "rebuild": _rebuild,
     "verify": _verify,
     "audit": _audit,
+    "status": _status,
 }
 
 

@@ -3,6 +3,7 @@
 import argparse
 from typing import Final
 
+from assets.duration import parse_duration_us
 from replay._generations import VIEW_NAMES
 from replay._span import FORMS, Place, parse_place
 
@@ -13,7 +14,7 @@ SERVERS: Final = "KAFKA_BOOTSTRAP, NATS_URL and PENSTOCK_DATA say which servers 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     top = argparse.ArgumentParser(
-        prog="python -m replay", description=f"Rebuild, verify and audit views. {SERVERS}", epilog=EXIT_CODES
+        prog="python -m replay", description=f"Rebuild, verify, audit and watch views. {SERVERS}", epilog=EXIT_CODES
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     rebuild = _add(
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
         "--against", type=_generation, metavar="M", help="generation to compare it with (default: the live one)"
     )
     _add(commands, "audit", "prove that what each source received is accounted for, up to the archive and NATS")
+    _add_status(commands)
     return top
 
 
@@ -62,10 +64,31 @@ def _add(
     return command
 
 
+def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    status = _add(commands, "status", "tell for how long the stream is silent and how far the views are behind")
+    status.add_argument(
+        "--max-silence",
+        type=_duration,
+        default="10s",
+        metavar="DURATION",
+        help="exit code 1 if the stream is silent for longer (default: 10s; gateways tick every second)",
+    )
+    status.add_argument(
+        "--max-behind", type=int, metavar="RECORDS", help="exit code 1 if a view is farther behind (default: no limit)"
+    )
+
+
 def _generation(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'expected a number from 1 on; it is "{text}"')
     return int(text)
+
+
+def _duration(text: str) -> int:
+    try:
+        return parse_duration_us(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _place(text: str) -> Place:

@@ -9,6 +9,7 @@ from replay._accounts import SourceReport
 from replay._compare import Verdict
 from replay.audit import Report
 from replay.rebuild import Rebuilt
+from replay.status import Status
 
 
 def rebuilt(made: Rebuilt) -> str:
@@ -43,6 +44,13 @@ def verdict(found: Verdict) -> str:
         f"  generation {found.live}: {json.dumps(first.live, default=str)}\n"
         f"  generation {found.rebuilt}: {json.dumps(first.rebuilt, default=str)}{cure}"
     )
+
+
+def status(found: Status, faults: list[str]) -> str:
+    """How the stream and the views are, and what is not well."""
+    silent = "none yet" if found.silent_s is None else f"the last {found.silent_s:.1f} s ago"
+    views = [f"{name}: generation {v.generation}, {v.behind:,} records behind" for name, v in found.views.items()]
+    return "\n".join([f"stream: {found.records:,} records, {silent}", *views, *faults])
 
 
 def audited(found: Report) -> str:
