@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final, NamedTuple
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 STREAM: Final = "penstock"
 MARK: Final = "penstock.store"
+_MARKS: Final = re.compile(r"(\.\d+-of-\d+)?")
+"""What may follow it: nothing (the store's id), or a copy; no item's id begins with a digit."""
 TIMEOUT_S: Final = 5.0
 RETRY_S: Final = 0.5
 IDLE_S: Final = 1.0
@@ -77,7 +80,7 @@ async def read_last(client: Client, stream: str, subject: str, *, follow: bool) 
                 raise ConnectionClosedError from None
             continue
         place = message.metadata
-        if not message.subject.endswith(MARK):
+        if not _MARKS.fullmatch(message.subject.rpartition(MARK)[2]):
             yield Last(message.subject, message.data, place.sequence.stream, place.num_pending)
         if not follow and (place.num_pending == 0 or place.sequence.stream >= state.last_seq):
             return
@@ -142,7 +145,7 @@ def stream_config(name: str, prefix: str) -> StreamConfig:
     """One stream with one message per subject, for observations and derived state."""
     return StreamConfig(
         name=name,
-        subjects=[f"{prefix}assets.>", f"{prefix}state.>", mark_subject(prefix)],
+        subjects=[f"{prefix}assets.>", f"{prefix}state.>", mark_subject(prefix), f"{mark_subject(prefix)}.*"],
         storage=StorageType.FILE,
         max_msgs_per_subject=1,
         discard=DiscardPolicy.OLD,

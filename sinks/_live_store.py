@@ -11,6 +11,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
 from assets.batch import LiveValue
+from assets.condition import Refused
 from sinks._jetstream import mark_subject, read_last, stream_config
 
 FIRST_OF_SUBJECT: Final = {"Nats-Expected-Last-Subject-Sequence": "0"}
@@ -21,16 +22,22 @@ class _Ordered(msgspec.Struct):
     origin: tuple[int, int, int]
 
 
-async def open_store(stream: JetStreamContext, name: str, prefix: str) -> None:
-    """Find or make the stream."""
+async def open_store(stream: JetStreamContext, name: str, prefix: str, *, atomic: bool = False) -> None:
+    """Find or make the stream; `atomic`: it has to take batches as a whole."""
     config = stream_config(name, prefix)
+    config.allow_atomic = atomic or None
     try:
-        found = (await stream.stream_info(name)).config.subjects or []
+        found = (await stream.stream_info(name)).config
     except NotFoundError:
-        await stream.add_stream(config)
-    else:
-        if mark_subject(prefix) not in found:
-            await stream.update_stream(config)
+        found = (await stream.add_stream(config)).config
+    if not set(config.subjects or ()) <= set(found.subjects or ()) or (atomic and not found.allow_atomic):
+        config.allow_atomic = atomic or found.allow_atomic
+        found = (await stream.update_stream(config)).config
+    if atomic and not found.allow_atomic:
+        raise Refused(
+            f'could not publish live values to JetStream stream "{name}" in copies: its server takes no atomic '
+            "batches; use nats-server 2.12 or newer, or run serve in one copy"
+        )
 
 
 async def store_id(stream: JetStreamContext, name: str, prefix: str) -> str:

@@ -15,6 +15,7 @@ from nats.js import JetStreamContext
 from assets.batch import LiveValue
 from assets.connection import NatsConnection
 from assets.newest import Newest
+from sinks._batches import way_of
 from sinks._handover import Handover
 from sinks._jetstream import IDLE_S, RETRY_S, TIMEOUT_S, host, while_connected
 from sinks._live_store import mark_anew, open_store, read_stored, store_id
@@ -22,8 +23,6 @@ from sinks._wait import Stopping
 
 log = logging.getLogger(__name__)
 
-MOST_BATCH: Final = 2_000
-"""Messages behind one acknowledgement; a server drops what it cannot queue beyond 10 000."""
 MOST_WAITING: Final = 20_000
 """Messages that may wait for an acknowledgement before the flow is held up."""
 CHECK_S: Final = 2.0
@@ -45,6 +44,7 @@ class Publisher:
         self._connection, self._stream, self._prefix = connection, stream, prefix
         self._host = host(connection)
         self._copy, self._copies = map(int, copy.split("/"))
+        self._way = way_of(stream, prefix, copy)
         self.handover: Handover[LiveValue] = Handover(
             stop, f"publish live values to NATS at {self._host}", MOST_WAITING
         )
@@ -55,7 +55,6 @@ class Publisher:
         self._again: list[LiveValue] = []
         self._found = ""
         self._batch: list[LiveValue] = []
-        self._seq: int | None = None
         self._away = False
         self._closing = False
         self._users = 0
@@ -98,7 +97,7 @@ class Publisher:
         self.handover.ring()
         self.handover.until(lambda: not self._disown)
         raise StoreLostError(
-            f'JetStream stream "{self._stream}" at {self._host} has lost its newest {seq - reached} messages; '
+            f'JetStream stream "{self._stream}" at {self._host} has lost its newest {seq - reached} {self._way.unit}; '
             "start the flow again: it will read the stream from its oldest record"
         )
 
@@ -134,18 +133,19 @@ class Publisher:
 
     async def _session(self, client: Client, wake: asyncio.Event) -> None:
         stream = client.jetstream(timeout=TIMEOUT_S)
-        await open_store(stream, self._stream, self._prefix)
+        await open_store(stream, self._stream, self._prefix, atomic=self._way.atomic)
         await self._look(client, stream)
         if self._away:
             log.warning("NATS at %s is back", self._host)
             self._away = False
         clock = asyncio.get_running_loop().time
-        checked, self._seq = clock(), None
+        checked = clock()
+        self._way.begin()
         while not self._closing:
             wake.clear()
             if self._again or self._found != self._store:
                 await self._repeat(client, stream)
-            self._batch = self._batch or self.handover.take(MOST_BATCH)
+            self._batch = self._batch or self.handover.take(self._way.most)
             if self._batch:
                 await self._work_off(client, stream)
             else:
@@ -156,10 +156,11 @@ class Publisher:
 
     async def _look(self, client: Client, stream: JetStreamContext) -> None:
         """Whether the store is the one we know; the first time also read what it holds."""
-        last = (await stream.stream_info(self._stream)).state.last_seq
-        if self._disown or last < self._reached:
-            await mark_anew(stream, self._prefix)
+        last = await self._way.reached(stream)
         self._found = await store_id(stream, self._stream, self._prefix)
+        if self._disown or (last < self._reached and self._found == self._store):
+            await mark_anew(stream, self._prefix)
+            self._found = await store_id(stream, self._stream, self._prefix)
         if self._store is None:
             stored = await read_stored(client, self._stream, len(self._prefix))
             self._newest = {partition: Newest(values) for partition, values in stored.items()}
@@ -168,7 +169,8 @@ class Publisher:
             self._store, self._disown = self._found, False
         elif self._found != self._store:
             self._again = self._all()
-            self._reached, self._seq = 0, None
+            self._reached = 0
+            self._way.begin()
             log.warning(
                 'JetStream stream "%s" at %s was emptied or made anew; publishing all %d newest values again',
                 *(self._stream, self._host, len(self._again)),
@@ -183,7 +185,7 @@ class Publisher:
     async def _repeat(self, client: Client, stream: JetStreamContext) -> None:
         """Fill the store again; only then does it count as the one that holds all that is done."""
         while self._again:
-            batch = self._again[:MOST_BATCH]
+            batch = self._again[: self._way.most]
             if (kept := await self._send(batch, client, stream)) is None:
                 del self._again[: len(batch)]
             else:
@@ -198,13 +200,8 @@ class Publisher:
 
     async def _send(self, batch: list[LiveValue], client: Client, stream: JetStreamContext) -> list[LiveValue] | None:
         """Publish messages and wait until all are stored; else those that are to be sent again."""
-        prefix, publish = self._prefix, client.publish
         try:
-            if self._seq is None:  # the count begins with one message of which we know where it went
-                self._seq = (await stream.publish(prefix + batch[0].subject, batch[0].payload)).seq
-            for value in batch[:-1]:
-                await publish(prefix + value.subject, value.payload)
-            last = await stream.publish(prefix + batch[-1].subject, batch[-1].payload)
+            reached = await self._way.send(batch, client, stream)
         except BadSubjectError:
             return self._drop(
                 batch, "the subject is malformed", lambda value: _SUBJECT.fullmatch(value.subject) is not None
@@ -212,11 +209,10 @@ class Publisher:
         except MaxPayloadError:
             most = client.max_payload
             return self._drop(batch, f"the server takes {most} bytes at most", lambda value: len(value.payload) <= most)
-        lost, self._seq = self._seq + len(batch) - last.seq, last.seq
-        if lost > 0:
-            log.warning("NATS at %s lost %d of %d messages; sending them again", self._host, lost, len(batch))
+        if isinstance(reached, str):
+            log.warning("NATS at %s %s; sending them again", self._host, reached)
             return batch
-        self._reached = last.seq
+        self._reached = reached
         return None
 
     def _drop(self, batch: list[LiveValue], reason: str, good: Callable[[LiveValue], bool]) -> list[LiveValue]:
@@ -225,7 +221,7 @@ class Publisher:
         first = next((value for value in batch if not good(value)), None)
         gone = len(batch) - len(kept)
         log.error('could not publish %d messages, first "%s": %s; left out', gone, first and first.subject, reason)
-        self._seq = None
+        self._way.begin()
         return kept
 
 
