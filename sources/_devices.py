@@ -86,9 +86,14 @@ class Outlet:
             self._available = available
             self.queue.append(Link(now_us(), available, reason))
 
-    def gap(self, gap: Gap) -> None:
-        """Say what could not be read."""
-        self.lost += gap.lost or 0
+    def lose(self, count: int) -> None:
+        """Count values that are gone, before it is told as a gap."""
+        self.lost += count
+
+    def gap(self, gap: Gap, *, counted: bool = False) -> None:
+        """Say what could not be read; `counted`: its losses are counted already."""
+        if not counted:
+            self.lose(gap.lost or 0)
         self.queue.append(gap)
 
     def mark(self, last: bool = False) -> None:

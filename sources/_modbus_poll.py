@@ -11,6 +11,7 @@ from sources._link import DeviceLink, jittered
 from sources._modbus_address import Address
 from sources._modbus_failures import Failure, Scope
 from sources._modbus_plan import Block, Limits, group, halves, make_block
+from sources._modbus_skipped import Skipped
 
 if TYPE_CHECKING:
     from sources.modbus import Config
@@ -37,12 +38,11 @@ class Client(Protocol):
 
 
 class Poll:
-    """A cycle each `poll`, in phase with the loop's clock; a late cycle is counted, never bunched."""
+    """A cycle each `poll`, in phase with the loop's clock; late cycles are left out and told, never bunched."""
 
     def __init__(
         self, name: str, config: "Config", addresses: Sequence[Address], client: Client, outlet: Outlet
     ) -> None:
-        self.overruns = 0
         self.rejected = 0
         self._name = name
         self._device = f"{config.endpoint} unit {config.unit}"
@@ -56,17 +56,21 @@ class Poll:
         self._alive = False
         self._failures = 0
         self._wait_s = 0.0
-        self._received = now_us()
+        self._received = self._read_at = now_us()
+        self._skipped = Skipped(outlet)
         self._plan_anew()
 
     async def run(self) -> None:
         """Poll until cancelled."""
         loop = asyncio.get_running_loop()
         due = loop.time()
-        while True:
-            await self._outlet.room()
-            due = await self._cycle(due)
-            await asyncio.sleep(due - loop.time())
+        try:
+            while True:
+                await self._outlet.room()
+                due = await self._cycle(due)
+                await asyncio.sleep(due - loop.time())
+        finally:
+            self._skipped.tell()
 
     def _plan_anew(self) -> None:
         self._plan = group(self._addresses, self._limits)
@@ -74,6 +78,8 @@ class Poll:
 
     async def _cycle(self, due: float) -> float:
         """Read everything once; returns when the next cycle is due."""
+        if self._alive:
+            due = self._late(due)  # the flow had no room
         readings: list[Reading] = []
         try:
             await self._read_all(readings)
@@ -82,20 +88,29 @@ class Poll:
         self._failures, self._wait_s = 0, 0.0
         if self._alive:
             self._link.proved(self._received)
+            due = self._late(due)
         else:
             due = asyncio.get_running_loop().time()  # connecting took its time: that is no late cycle
             self._link.found(self._received)
         self._alive = True
+        self._skipped.read(self._received)
+        self._read_at = self._received
         self._hand_over(self._received, readings)
-        return self._next(due)
+        return due + self._config.poll / 1e6
 
-    def _next(self, due: float) -> float:
+    def _late(self, due: float) -> float:
+        """Count the polls that were due since `due` and not made; returns when the last of them was."""
         poll_s, now = self._config.poll / 1e6, asyncio.get_running_loop().time()
         missed = max(0, int((now - due) // poll_s))
-        if missed and not self.overruns:
-            log.warning('source "%s" takes longer than its poll of %g s; late cycles are left out', self._name, poll_s)
-        self.overruns += missed
-        return due + (missed + 1) * poll_s
+        if missed:
+            if not self._skipped.total:
+                log.warning(
+                    'source "%s" does not keep up with its poll of %g s; late cycles are left out, and told',
+                    self._name,
+                    poll_s,
+                )
+            self._skipped.add(missed, (a.text for a in self._addresses if a not in self._refused), self._read_at)
+        return due + missed * poll_s
 
     def _failed(self, failure: Failure, readings: list[Reading]) -> float:
         """Say what could not be read, and that the link is lost when it stays so; returns when to try again."""
@@ -111,6 +126,7 @@ class Poll:
         first, longest = (config.probe_min / 1e6, config.probe_max / 1e6) if connected else RECONNECT_S
         self._wait_s = min(max(2 * self._wait_s, first), max(first, longest))
         self._alive = False
+        self._skipped.tell()
         wait_s = jittered(self._wait_s)
         self._link.lost(failure.cause, wait_s)
         return now + wait_s

@@ -2,7 +2,8 @@
 
 Guarantee: every poll is a new sample, at most once; a change between two polls, or while the flow is down, is not
 seen. A value leaves only after the answer's transaction, unit, function and length were checked. All values of a
-cycle share one `received`; there is no device time. What could not be read is Bad, said once, and a gap on return.
+cycle share one `received`; there is no device time. What could not be read is Bad, said once, and a gap on return; so
+are polls that were due while the one before was not through.
 """
 
 import asyncio

@@ -51,8 +51,8 @@ class Recorder(Outlet):
         super().link(available, reason)
         self._take()
 
-    def gap(self, gap: Gap) -> None:
-        super().gap(gap)
+    def gap(self, gap: Gap, *, counted: bool = False) -> None:
+        super().gap(gap, counted=counted)
         self._take()
 
     def prove(self) -> None:
