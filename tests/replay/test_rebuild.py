@@ -26,7 +26,7 @@ def test_a_rebuilt_view_equals_the_live_one(plant: Plant, view: View) -> None:
 def test_a_stop_ends_a_rebuild_cleanly_and_the_next_one_replaces_it(plant: Plant) -> None:
     stopped, again = (replace(plant.site, stop=Stop()) for _ in range(2))
     stopped.stop.request()
-    with pytest.raises(Stopped, match='stopped rebuilding generation 2 of view "archive" after 0 of 2325 records'):
+    with pytest.raises(Stopped, match='stopped rebuilding generation 2 of view "archive" after 0 of 2835 records'):
         rebuild(stopped, "archive")
     with pytest.raises(Refused, match="there is only generation 1"):
         verify(again, "archive")
