@@ -3,18 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from assets.reading import Reading, Readings
 from sources._devices import Outlet, now_us
 from sources._link import DeviceLink, jittered
 from sources._modbus_address import Address
+from sources._modbus_config import Config
 from sources._modbus_failures import Failure, Scope
 from sources._modbus_plan import Block, Limits, group, halves, make_block
 from sources._modbus_skipped import Skipped
-
-if TYPE_CHECKING:
-    from sources.modbus import Config
 
 log = logging.getLogger("sources.modbus")
 
@@ -40,9 +38,7 @@ class Client(Protocol):
 class Poll:
     """A cycle each `poll`, in phase with the loop's clock; late cycles are left out and told, never bunched."""
 
-    def __init__(
-        self, name: str, config: "Config", addresses: Sequence[Address], client: Client, outlet: Outlet
-    ) -> None:
+    def __init__(self, name: str, config: Config, addresses: Sequence[Address], client: Client, outlet: Outlet) -> None:
         self.rejected = 0
         self._name = name
         self._device = f"{config.endpoint} unit {config.unit}"

@@ -8,20 +8,17 @@ are polls that were due while the one before was not through.
 
 import asyncio
 import logging
-import re
 import struct
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import Field, field_validator
-
-from assets.duration import DurationUs, format_duration
-from assets.source import SourceConfig
+from assets.duration import format_duration
 from assets.status import BAD_COMMUNICATION_ERROR, BAD_DECODING_ERROR, BAD_TIMEOUT
 from sources._devices import Outlet
 from sources._link import cause_of
-from sources._modbus_address import BIT_TABLES, FUNCTIONS, Hole, parse_address, parse_hole
+from sources._modbus_address import BIT_TABLES, FUNCTIONS, parse_address
+from sources._modbus_config import Config, host_and_port
 from sources._modbus_failures import Failure, Scope, refusal
 from sources._modbus_plan import Block
 from sources._modbus_poll import Poll
@@ -29,71 +26,14 @@ from sources._modbus_poll import Poll
 if TYPE_CHECKING:
     from pymodbus.client import AsyncModbusTcpClient
 
-DEFAULT_PORT: Final = 502
-_ENDPOINT: Final = re.compile(r"tcp://(?P<host>\[[^\]]+\]|[^:/@\s]+)(?::(?P<port>\d{1,5}))?/?")
+__all__ = ["Config", "Source"]
+
 _METHODS: Final = {
     "coil": "read_coils",
     "discrete": "read_discrete_inputs",
     "holding": "read_holding_registers",
     "input": "read_input_registers",
 }
-
-
-class Config(SourceConfig):
-    """One unit of a Modbus TCP device or gateway."""
-
-    protocol: Literal["modbus"] = "modbus"
-    """The protocol: the name of a file in sources/."""
-    endpoint: str
-    """Where the device listens: `tcp://HOST:PORT` (default port 502)."""
-    unit: int = Field(1, ge=0, le=255)
-    """Unit identifier behind this address; a device without a gateway usually wants 1, 0 or 255."""
-    poll: DurationUs = Field(1_000_000, gt=0)
-    """How often all addresses are read."""
-    timeout: DurationUs = Field(500_000, gt=0)
-    """How long an answer may take."""
-    retries: int = Field(1, ge=0, le=10)
-    """How often an unanswered request is repeated before the cycle counts as failed."""
-    max_registers: int = Field(125, ge=4, le=125)
-    """The most registers one request may ask for."""
-    max_bits: int = Field(2000, ge=1, le=2000)
-    """The most coils or discrete inputs one request may ask for."""
-    fill_gap: int = Field(12, ge=0, le=124)
-    """How many unused addresses a request may span to save another request."""
-    holes: tuple[str, ...] = ()
-    """Addresses that must never be asked for, such as `holding:40-49`."""
-    demote_after: int = Field(3, ge=1)
-    """After how many failed cycles in a row the unit counts as lost and is only probed."""
-    probe_min: DurationUs = Field(5_000_000, gt=0)
-    """The first wait between probes of a lost unit; it doubles up to `probe_max`."""
-    probe_max: DurationUs = Field(60_000_000, gt=0)
-    """The longest wait between probes of a lost unit."""
-
-    @field_validator("endpoint")
-    @classmethod
-    def _check_endpoint(cls, endpoint: str) -> str:
-        host_and_port(endpoint)
-        return endpoint
-
-    @field_validator("holes")
-    @classmethod
-    def _check_holes(cls, holes: tuple[str, ...]) -> tuple[str, ...]:
-        for hole in holes:
-            parse_hole(hole)
-        return holes
-
-    @property
-    def parsed_holes(self) -> tuple[Hole, ...]:
-        """`holes`, understood."""
-        return tuple(map(parse_hole, self.holes))
-
-    @property
-    def cycle_us(self) -> int:
-        return self.poll
-
-    @classmethod
-    def check_address(cls, address: str) -> None:
-        parse_address(address)
 
 
 class Source:
@@ -207,18 +147,6 @@ class _Client:
                 return _registers(block.count)(*answer.registers)
         asked = f"{block.table}:{block.start} to {block.start + block.count - 1}"
         raise Failure(Scope.BLOCK, BAD_DECODING_ERROR, f"the answer does not fit the request for {asked}")
-
-
-def host_and_port(endpoint: str) -> tuple[str, int]:
-    """The host and port of an endpoint; refuses what is none.
-
-    >>> host_and_port("tcp://10.0.0.7")
-    ('10.0.0.7', 502)
-    """
-    match = _ENDPOINT.fullmatch(endpoint)
-    if not match or not 0 < int(match["port"] or DEFAULT_PORT) < 1 << 16:
-        raise ValueError(f'expected tcp://HOST:PORT, such as tcp://10.0.0.7:502; it is "{endpoint}"')
-    return match["host"].strip("[]"), int(match["port"] or DEFAULT_PORT)
 
 
 def _packed(bits: Sequence[bool]) -> bytes:

@@ -4,6 +4,7 @@ import ast
 import sys
 import tokenize
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,15 @@ def test_a_file_imports_only_what_its_folder_may(file: Path) -> None:
         if name.startswith(".") or (name.split(".")[0] in OURS and name.split(".")[0] not in may)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_files_import_each_other_in_a_circle_not_even_for_their_types() -> None:
+    modules = {".".join(file.with_suffix("").parts): file for file in FILES if file.name != "__init__.py"}
+    order = TopologicalSorter({m: {name for _, name in imports(file)} & set(modules) for m, file in modules.items()})
+    try:
+        order.prepare()
+    except CycleError as circle:
+        pytest.fail(" imports ".join(reversed(circle.args[1])))
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.parts[0] in LIBRARIES], ids=str)
