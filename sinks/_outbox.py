@@ -18,7 +18,7 @@ from assets.batch import Outgoing
 from assets.condition import Unavailable
 from sinks._kafka import SharedProducer
 from sinks._spool import Block, Checkpoint, Spool, part_name
-from sinks._wait import Patience, Stopping
+from sinks._wait import DiskSpace, Patience, Stopping
 from sinks._written import headers_of, refusal
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,8 @@ class Outbox:
         self._checked = self._inherited
         self._saved_at = self._pumped_at = monotonic()
         self._settle_until: float | None = None
-        self._disk_full = self._unspooled = False
+        self._disk = DiskSpace(log, spool.folder)
+        self._unspooled = False
 
     @property
     def full(self) -> bool:
@@ -126,9 +127,9 @@ class Outbox:
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            self._said_full(True)
+            self._disk.refused()
             return False
-        self._said_full(False)
+        self._disk.taken()
         if ready:
             self._send(position, block)
         return True
@@ -139,13 +140,6 @@ class Outbox:
         self._unspooled = True
         block.records = block.records[self._produce(block, self._refused) :]
         return not block.records
-
-    def _said_full(self, full: bool) -> None:
-        if full and not self._disk_full:
-            log.error('could not write spool "%s": the disk is full; ingest now waits for Kafka', self._spool.folder)
-        elif self._disk_full and not full:
-            log.warning('spool "%s": there is space on the disk again', self._spool.folder)
-        self._disk_full = full
 
     @property
     def _behind(self) -> bool:

@@ -118,6 +118,7 @@ def test_with_a_full_disk_records_go_to_kafka_directly_and_nothing_is_lost(
     connection: KafkaConnection, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
+    monkeypatch.setattr("sinks._wait.CALM_S", 0.0)
     disk = FullDisk(monkeypatch)
     outbox, spool = opened(tmp_path, connection, topic)
     outbox.write(topic, 0, [letter("a")])
