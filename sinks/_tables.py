@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import get_ident
 from typing import Any, Final, NamedTuple
 
 from assets.frame import Frame
@@ -53,7 +54,7 @@ def prepare(root: Path) -> None:
         path = folder / EMPTY
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+            temporary = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.tmp")  # workers are threads
             pq.write_table(kind.schema.empty_table(), temporary)
             temporary.rename(path)
         (folder / "manifest").mkdir(exist_ok=True)

@@ -7,7 +7,9 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -19,7 +21,7 @@ from deploy.processes import Child
 from deploy.wait import until
 from sinks._manifest import ManifestError, published
 from sinks._wait import Interrupted
-from sinks.parquet import DerivedSink, ObservationSink
+from sinks.parquet import DerivedSink, ObservationSink, prepare
 from sources._partition import Stop
 from tests.sinks import archive_flow
 
@@ -305,3 +307,16 @@ def test_derived_events_keep_what_they_say(tmp_path: Path) -> None:
         "operator_version": 3,
         "revision": 1,
     }
+
+
+def test_workers_that_prepare_an_archive_at_once_do_not_meet(tmp_path: Path) -> None:
+    begin = Barrier(8, timeout=60)
+
+    def worker() -> None:
+        for n in range(50):
+            begin.wait()
+            prepare(tmp_path / str(n))
+
+    with ThreadPoolExecutor(8) as workers:
+        for done in [workers.submit(worker) for _ in range(8)]:
+            done.result()
