@@ -1,7 +1,7 @@
 """All assets of one partition: their logic objects fed in order and by event time. Plain Python, no engine."""
 
 from collections.abc import Iterable
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -217,7 +217,8 @@ class Assets(Generic[L]):
 
     def save(self) -> bytes:
         """The state as versioned msgpack."""
-        return packed(_Saved(SNAPSHOT_VERSION, self._links, self._definitions, self._cells), "definitions", "cells")
+        saved = _Saved(SNAPSHOT_VERSION, self._links, packed(self._definitions), packed(self._cells))
+        return msgspec.msgpack.encode(saved)
 
     def load(self, snapshot: bytes) -> None:
         """Take over a saved state; raises `SnapshotError`."""
@@ -226,9 +227,10 @@ class Assets(Generic[L]):
             self._definitions = unpacked(head.definitions, Definitions)
         self._links = head.links
         ttls = {name: state.ttl for name, state in self._links.sources.items()}
+        definitions = self._definitions.by_asset(ttls)
         for asset, logic in self._cells.items():
-            if (definition := self._definitions.of(asset, ttls)) is not None:
-                logic.bind(definition)
+            if asset in definitions:
+                logic.bind(definitions[asset])
             if logic.due is not None:
                 self._timers.set(asset, logic.due)
 
@@ -244,5 +246,5 @@ def _gap(value: Value) -> tuple[list[str], int, int] | None:
 class _Saved(msgspec.Struct):
     version: int
     links: Links
-    definitions: Any
-    cells: Any
+    definitions: msgspec.Raw
+    cells: msgspec.Raw

@@ -4,7 +4,7 @@ What cannot be read, and what an older gateway repeats against the definition in
 definition comes into force.
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -75,10 +75,16 @@ class Definitions(msgspec.Struct):
         if placement and all(other.template != placement.template for other in self.placements.values()):
             del self.templates[placement.template]
 
-    def of(self, asset: str, ttls: dict[str, int]) -> Definition | None:
-        """The definition in force, without addresses."""
-        placement = self.placements.get(asset)
-        return None if placement is None else join(self.templates[placement.template], placement, ttls)
+    def by_asset(self, ttls: dict[str, int]) -> dict[str, Definition]:
+        """The definitions in force, without addresses; assets that differ in nothing share one."""
+        made: dict[Any, Definition] = {}
+        found = {}
+        for asset, placement in self.placements.items():
+            key = placement.template, placement.source, *sorted(placement.item_sources.items())
+            if key not in made:
+                made[key] = join(self.templates[placement.template], placement, ttls)
+            found[asset] = made[key]
+        return found
 
 
 def conflict(frame: Frame, teller: Teller) -> str:

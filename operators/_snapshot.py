@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +17,9 @@ class _Versioned(Protocol):
 
 V = TypeVar("V", bound=_Versioned)
 T = TypeVar("T")
+
+_BYTES: Final = (0xC4, 0xC5, 0xC6)
+"""How msgpack begins what is bytes."""
 
 
 @contextmanager
@@ -36,15 +39,16 @@ def opened(snapshot: bytes, kind: type[V], version: int, step: str) -> Iterator[
         ) from None
 
 
-def packed(state: msgspec.Struct, *parts: str) -> bytes:
-    """A state as msgpack; these fields of it as JSON if they hold an integer beyond 64 bits, which msgpack cannot."""
+def packed(part: Any) -> msgspec.Raw:
+    """A part of a state as msgpack; as JSON if it holds an integer beyond 64 bits, which msgpack cannot."""
     try:
-        return msgspec.msgpack.encode(state)
+        return msgspec.Raw(msgspec.msgpack.encode(part))
     except OverflowError:
-        written = {part: msgspec.json.encode(getattr(state, part)) for part in parts}
-        return msgspec.msgpack.encode(msgspec.structs.replace(state, **written))
+        return msgspec.Raw(msgspec.msgpack.encode(msgspec.json.encode(part)))
 
 
-def unpacked(part: Any, kind: type[T]) -> T:
-    """One of these fields again; raises `msgspec.DecodeError`."""
-    return msgspec.json.decode(part, type=kind) if isinstance(part, bytes) else msgspec.convert(part, kind)
+def unpacked(part: msgspec.Raw, kind: type[T]) -> T:
+    """Such a part again; raises `msgspec.DecodeError`."""
+    if memoryview(part)[0] in _BYTES:
+        return msgspec.json.decode(msgspec.msgpack.decode(part, type=bytes), type=kind)
+    return msgspec.msgpack.decode(part, type=kind)

@@ -13,7 +13,7 @@ restarts as msgpack; a field may be added later, a changed meaning needs a new `
 """
 
 from collections.abc import Container, Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -41,7 +41,15 @@ Changes = Iterable[Change] | None
 """What a hook returns; a hook that yields is annotated `Iterator[Change]`."""
 
 
-class AssetLogic(msgspec.Struct, kw_only=True, dict=True):
+class _Unsaved:
+    """One attribute that is in no snapshot, as a slot: with many assets, memory is time."""
+
+    __slots__ = ("bound",)
+
+    bound: Any
+
+
+class AssetLogic(_Unsaved, msgspec.Struct, kw_only=True, dict=True):
     """One object per asset; its annotated fields are its state. Every hook may yield or return `Change`s.
 
     Set `due` to an instant (us, event time) to have `on_time` called then. It is called before anything later is
@@ -87,4 +95,7 @@ class AssetLogic(msgspec.Struct, kw_only=True, dict=True):
         return None
 
     def bind(self, definition: Definition) -> None:
-        """The definition in force, also after a restart (then without addresses): for what is kept in no field."""
+        """The definition in force, also after a restart (then without addresses).
+
+        For what is kept in no field: an attribute that is not annotated; the cheapest one is `bound`.
+        """

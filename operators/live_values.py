@@ -9,7 +9,7 @@ themselves.
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 import bytewax.operators as op
 import msgspec
@@ -68,8 +68,8 @@ class _Saved(msgspec.Struct):
     next: int
     next_derived: int
     models: msgspec.Raw
-    held: Any
-    waiting: Any
+    held: msgspec.Raw
+    waiting: msgspec.Raw
     unplaced: int
 
 
@@ -193,10 +193,9 @@ class LiveValues:
 
     def save(self) -> bytes:
         """The state as versioned msgpack."""
-        places, held = self._places.save(), list(self._held)
-        next_, derived = self._next, self._next_derived
-        saved = _Saved(SNAPSHOT_VERSION, next_, derived, places, held, self._waiting, self.unplaced)
-        return packed(saved, "held", "waiting")
+        places, held, waiting = self._places.save(), packed(list(self._held)), packed(self._waiting)
+        saved = _Saved(SNAPSHOT_VERSION, self._next, self._next_derived, places, held, waiting, self.unplaced)
+        return msgspec.msgpack.encode(saved)
 
     def load(self, snapshot: bytes) -> None:
         """Take over a saved state; raises `SnapshotError`."""

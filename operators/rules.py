@@ -7,8 +7,8 @@ another unit or category is a changed one: its limits mean something else.
 
 import functools
 import operator
-from collections.abc import Callable, Container, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 from pydantic import ValidationError
@@ -24,24 +24,23 @@ from operators.rule import Rule, counts
 KINDS: dict[str, type[Rule]] = discover("operators", "Spec")
 """All rule kinds by name: the public modules of this folder that have a `Spec`."""
 
-T = TypeVar("T")
 _State: Any = functools.reduce(operator.or_, (kind.State for kind in KINDS.values()))
 
-Named = tuple[str, Rule]
-_Watch = tuple[str, Rule, Callable[[str, Any, Observation, int], Changes], Any]
-"""A rule at work on one asset: metric, rule, its hook for observations, its state; at hand without a look-up."""
+_Watch = tuple[int, str, Rule, Callable[[str, Any, Observation, int], Changes]]
+"""A rule that watches an item: its number, its metric, the rule, its hook for observations."""
 
 
 class Compiled:
-    """Rules ready to run, by metric and by watched item; assets with the same rules share them."""
+    """Rules ready to run, by metric and by watched item, and numbered from 1; assets with the same rules share them."""
 
     def __init__(self, derive: Mapping[str, dict[str, Any]]) -> None:
         built = {metric: _build(spec) for metric, spec in sorted(derive.items())}
         self.rules: dict[str, Rule] = {metric: rule for metric, rule in built.items() if rule is not None}
         self.broken = tuple(metric for metric, rule in built.items() if rule is None)
-        self.by_item: dict[str, tuple[Named, ...]] = {}
-        for named in self.rules.items():
-            self.by_item[named[1].item] = (*self.by_item.get(named[1].item, ()), named)
+        self.by_item: dict[str, tuple[_Watch, ...]] = {}
+        for number, (metric, rule) in enumerate(self.rules.items(), 1):
+            watch = number, metric, rule, rule.on_observation
+            self.by_item[rule.item] = (*self.by_item.get(rule.item, ()), watch)
 
 
 def _build(spec: Mapping[str, Any]) -> Rule | None:
@@ -63,23 +62,26 @@ class _Watched(NamedTuple):
 
 def _watched(rule: Rule, definition: Definition) -> _Watched:
     item = definition.items.get(rule.item)
-    return _shared(_Watched(rule.source(definition), None if item is None else _meaning(item)))
+    return _Watched(rule.source(definition), None if item is None else _meaning(item))
 
 
 def _meaning(item: Item) -> tuple[str, str | None]:
     return item.category, item.unit
 
 
-_known: dict[Any, Any] = {}
+class _Binding:
+    """What a definition says to its rules, shared by all assets of which it is true; `watched` is by metric."""
 
+    __slots__ = ("by_item", "compiled", "sources", "watched")
 
-def _shared(fact: T) -> T:
-    """The same object for all assets of which it is true."""
-    known: T = _known.setdefault(fact, fact)
-    return known
+    def __init__(self, compiled: Compiled, watched: Iterable[_Watched], sources: frozenset[str]) -> None:
+        self.compiled, self.sources = compiled, sources
+        self.by_item, self.watched = compiled.by_item, dict(zip(compiled.rules, watched, strict=True))
 
 
 _NOTHING = Compiled({})
+_UNBOUND = _Binding(_NOTHING, (), frozenset())
+_bindings: dict[Any, _Binding] = {}
 _compiled: dict[bytes, Compiled] = {}
 
 
@@ -91,32 +93,40 @@ def compiled(derive: Mapping[str, dict[str, Any]]) -> Compiled:
     return _compiled[key]
 
 
+def _binding(definition: Definition) -> _Binding:
+    made, sources = compiled(definition.derive), definition.all_sources
+    watched = tuple(_watched(rule, definition) for rule in made.rules.values())
+    key = made, watched, sources
+    if key not in _bindings:
+        _bindings[key] = _Binding(made, watched, sources)
+    return _bindings[key]
+
+
 class Rules(AssetLogic):
     """Runs the rules of an asset's definition; keeps one state per metric."""
 
     states: dict[str, _State] = {}
 
     def __post_init__(self) -> None:
-        self._rules = _NOTHING
-        self._watched: dict[str, _Watched] = {}
-        self._sources: frozenset[str] = frozenset()
-        self._watching: dict[str, tuple[_Watch, ...]] = {}
+        self.bound = (_UNBOUND,)
 
     def bind(self, definition: Definition) -> None:
-        self._rules = compiled(definition.derive)
-        self._watched = {metric: _watched(rule, definition) for metric, rule in self._rules.rules.items()}
-        self._sources = _shared(definition.all_sources)
-        self._watching = {item: tuple(map(self._watch, named)) for item, named in self._rules.by_item.items()}
+        """Keep the binding and, by the numbers of the rules, their states: at hand without a look-up."""
+        made = _binding(definition)
+        rules = made.compiled.rules.items()
+        self.bound = (made, *(self.states.setdefault(metric, rule.State()) for metric, rule in rules))
 
-    def _watch(self, named: Named) -> _Watch:
-        metric, rule = named
-        return metric, rule, rule.on_observation, self.states.setdefault(metric, rule.State())
+    @property
+    def _binding(self) -> _Binding:
+        bound: _Binding = self.bound[0]
+        return bound
 
     def on_definition(self, definition: Definition) -> Changes:
         """Keep the states of unchanged rules, end the others; a rule that cannot be run has a Bad metric."""
-        before, after, left = self._rules.rules, compiled(definition.derive).rules, self._left(definition)
+        now_bound = _binding(definition)
+        after, left = now_bound.compiled.rules, self._left(now_bound)
         out: list[Change] = []
-        for metric, rule in before.items():
+        for metric, rule in self._binding.compiled.rules.items():
             now = after.get(metric)
             if now is None or not self._goes_on(metric, rule, now, definition):
                 out += _named(rule, rule.on_end(metric, self.states.pop(metric), self.now))
@@ -127,33 +137,34 @@ class Rules(AssetLogic):
             self.states.setdefault(metric, rule.State())
         self.bind(definition)
         self._reckon_due()
-        return out + [Change(metric, None, status=BAD_CONFIGURATION_ERROR) for metric in self._rules.broken]
+        return out + [Change(metric, None, status=BAD_CONFIGURATION_ERROR) for metric in now_bound.compiled.broken]
 
     def _goes_on(self, metric: str, rule: Rule, now: Rule, definition: Definition) -> bool:
         """Whether a rule is still the one it was, though its item may have another name."""
         item = definition.items.get(now.item)
         if rule.item != now.item and item is not None and item.was == rule.item:
             now = now.model_copy(update={"item": rule.item})
-        return rule == now and (item is None or self._watched[metric].meaning == _meaning(item))
+        return rule == now and (item is None or self._binding.watched[metric].meaning == _meaning(item))
 
-    def _left(self, definition: Definition) -> dict[str, list[str]]:
+    def _left(self, after: _Binding) -> dict[str, list[str]]:
         """By metric the sources that mattered to its rule and do no longer."""
-        after = {metric: _watched(rule, definition) for metric, rule in compiled(definition.derive).rules.items()}
         gone = {}
-        for metric, watched in self._watched.items():
-            mattered = self._sources if watched.source is None else {watched.source}
-            now = after.get(metric, watched).source
-            gone[metric] = sorted(mattered - (definition.all_sources if now is None else {now}))
+        for metric, watched in self._binding.watched.items():
+            mattered = self._binding.sources if watched.source is None else {watched.source}
+            now = after.watched.get(metric, watched).source
+            gone[metric] = sorted(mattered - (after.sources if now is None else {now}))
         return gone
 
     @property
     def wanted(self) -> Container[str]:
-        return self._watching
+        watched: Container[str] = self.bound[0].by_item
+        return watched
 
     def on_observation(self, o: Observation) -> Changes:
         out: list[Change] | None = None
-        time, flags = o.time, o.flags
-        for metric, rule, observe, state in self._watching.get(o.item, ()):
+        time, flags, bound = o.time, o.flags, self.bound
+        for number, metric, rule, observe in bound[0].by_item.get(o.item, ()):
+            state = bound[number]
             if flags:
                 if not counts(state, time, flags):
                     continue
@@ -174,7 +185,7 @@ class Rules(AssetLogic):
     def on_time(self, now: int) -> Changes:
         """Fire what is due, in the order of the metrics."""
         out: list[Change] = []
-        for metric, rule in self._rules.rules.items():
+        for metric, rule in self._binding.compiled.rules.items():
             state = self.states[metric]
             if state.due is not None and state.due <= now:
                 state.due = None
@@ -184,15 +195,16 @@ class Rules(AssetLogic):
 
     def on_link(self, source: str, available: bool, at: int) -> Changes:
         out: list[Change] = []
-        for metric, rule in self._rules.rules.items() if source in self._sources else ():
-            if self._watched[metric].source in (source, None):
+        bound = self._binding
+        for metric, rule in bound.compiled.rules.items() if source in bound.sources else ():
+            if bound.watched[metric].source in (source, None):
                 out += _named(rule, rule.on_link(metric, self.states[metric], source, available, at))
         self._reckon_due()
         return out
 
     def on_gap(self, items: Container[str], start: int, end: int) -> Changes:
         out: list[Change] = []
-        for metric, rule in self._rules.rules.items():
+        for metric, rule in self._binding.compiled.rules.items():
             state = self.states[metric]
             if rule.item in items and state.time < end:
                 out += _named(rule, rule.on_gap(metric, state, start, end))
@@ -201,7 +213,7 @@ class Rules(AssetLogic):
 
     def on_removed(self, at: int) -> Changes:
         out: list[Change] = []
-        for metric, rule in self._rules.rules.items():
+        for metric, rule in self._binding.compiled.rules.items():
             out += _named(rule, rule.on_removed(metric, self.states[metric], at))
         return out
 
