@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
+from assets.condition import Refused
 from assets.plant import Plant, load
 from assets.stream import ASSET_STREAM, DEAD_LETTERS, partition_of
 from flows._former import in_turn, read_tails, send_former
@@ -16,7 +17,9 @@ from sinks._outbox import Outbox
 from sinks._spool import Spool
 from sinks._spooled import SpooledSink, missing_by_id, open_outbox
 from sources import connect
-from sources._devices import Devices, now_us
+from sources._backlog import Backlog
+from sources._devices import now_us
+from sources._intake import Devices
 from sources._partition import Stop
 from sources.kafka import partition_count
 
@@ -35,33 +38,38 @@ class Gateway:
     """The assets that earlier runs told of and the plant no longer has: the first copy tells of their end."""
 
     @classmethod
-    def of(cls, site: Site) -> tuple[Self, Outbox]:
-        """The gateway of this process and its way to Kafka; copy i of N owns every N-th source.
+    def of(cls, site: Site) -> tuple[Self, Devices, Outbox]:
+        """The gateway of this process, its devices, and its way to Kafka; copy i of N owns every N-th source.
 
-        The plant is checked before all else. A run is newer than those before it, whatever the clock says.
+        The plant is checked before all else, and the devices are read before Kafka is asked for anything. A run is
+        newer than those before it, whatever the clock says.
         """
         plant = load(site.plant)
         i, n = map(int, site.copy.split("/"))
         name = copy_name(site.gateway, i, n)
         sources = tuple(sorted(plant.sources)[i::n])
+        if i and not sources:
+            raise Refused(
+                f"could not start copy {site.copy} of ingest: the plant has {len(plant.sources)} sources, so "
+                "none is left for this copy; start fewer copies"
+            )
         spool = Spool(site.data / "spool" / name, site.spool_bytes)
-        with in_turn(site):
-            site.create_topics()
-            partitions = site.partitions()
-            send_former(site, n, partitions)
-            tails = read_tails(site.kafka, Tails(site.gateway), spool, partitions, partial(_enough, name, sources))
-        letters = missing_by_id(spool, site.kafka, DEAD_LETTERS, site.stop)
-        outbox = open_outbox(spool, site.kafka, site.stop, {ASSET_STREAM: tails.missing, DEAD_LETTERS: letters})
-        run = max(now_us(), tails.run + 1)
+        devices, began = _devices(plant, sources, site.stop), now_us()
+        devices.begin(Backlog(spool.folder, site.spool_bytes))
+        try:
+            with in_turn(site):
+                site.create_topics()
+                partitions = site.partitions()
+                send_former(site, n, partitions)
+                tails = read_tails(site.kafka, Tails(site.gateway), spool, partitions, partial(_enough, name, sources))
+            letters = missing_by_id(spool, site.kafka, DEAD_LETTERS, site.stop)
+            outbox = open_outbox(spool, site.kafka, site.stop, {ASSET_STREAM: tails.missing, DEAD_LETTERS: letters})
+        except BaseException:
+            devices.end()
+            raise
+        devices.go_on(lambda: outbox.full)
         gone = frozenset() if i else frozenset(tails.assets - set(plant.assets))
-        return cls(name, run, plant, partitions, sources, tails, gone), outbox
-
-    def devices(self, stop: Stop, outbox: Outbox) -> Devices:
-        """All sources of this gateway; while the outbox is full, what they read is dropped and counted."""
-        plant = self.plant
-        sources = {s: connect(s, plant.sources[s], plant.addresses(s)) for s in self.sources}
-        store = named_store()
-        return Devices(sources, stop, lambda: outbox.full, store.parts("ingest.devices") if store else ())
+        return cls(name, max(began, tails.run + 1), plant, partitions, sources, tails, gone), devices, outbox
 
     @property
     def normalizers(self) -> dict[str, Callable[[], Normalizer]]:
@@ -82,6 +90,12 @@ class Gateway:
 
     def _assets_of(self, source: str) -> set[str]:
         return {binding.asset for bound in self.plant.bindings(source).values() for binding in bound}
+
+
+def _devices(plant: Plant, names: tuple[str, ...], stop: Stop) -> Devices:
+    sources = {name: connect(name, plant.sources[name], plant.addresses(name)) for name in names}
+    store = named_store()
+    return Devices(sources, stop, known=store.parts("ingest.devices") if store else ())
 
 
 def _enough(name: str, sources: Collection[str], tails: Tails) -> bool:

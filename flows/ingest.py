@@ -51,6 +51,5 @@ def build(
 def flow(plant: str | None = None) -> Dataflow:
     """Read the plant of `$PENSTOCK_PLANT` (default: the demo's)."""
     site = start(plant)
-    gateway, outbox = Gateway.of(site)
-    devices = gateway.devices(site.stop, outbox)
+    gateway, devices, outbox = Gateway.of(site)
     return checked(site, build(gateway, devices, frames_sink(outbox, gateway), letters_sink(outbox, site)))

@@ -1,4 +1,4 @@
-"""Doors in: one public file per protocol, each with its `Config` and its `Source`; `_devices.py` drives them all.
+"""Doors in: one public file per protocol, each with its `Config` and its `Source`; `_intake.py` drives them all.
 
 A file here knows one vendor client and no business meaning. Adding a protocol is one file and one test.
 """

@@ -1,4 +1,4 @@
-"""The bridge from devices to the flow: one thread with its own event loop per source, and a bounded hand-over.
+"""A source at work: a thread with its own event loop, and a bounded hand-over to the flow.
 
 Keep-alives and reconnects go on while the engine drains an epoch, and the engine never waits for a device. When the
 hand-over is full a source stops asking its device, so the device's own queue takes the pressure first.
@@ -9,14 +9,9 @@ import collections
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, Protocol
-
-from bytewax.inputs import FixedPartitionedSource
+from typing import Final, Protocol
 
 from assets.reading import Gap, Link, Mark, Message, Readings
-from sources._overflow import Overflow
-from sources._partition import LONGEST_WAIT_MS, Partition, Stop
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +19,6 @@ MARK_INTERVAL_S: Final = 1.0
 MOST_READINGS: Final = 100_000
 """Readings that may wait for the flow, per source, before the device is no longer asked."""
 ROOM_POLL_S: Final = 0.005
-IDLE_MS: Final = 5
 STOP_TIMEOUT_S: Final = 5.0
 """How long a source may take to leave its device in good order, before the flow ends without it."""
 RESTART_DELAY_S: Final = 5.0
@@ -108,46 +102,31 @@ class Outlet:
         return taken
 
 
-class _DevicePartition(Partition[tuple[str, list[Message]], None]):
-    """One source inside the engine: its thread is started here and ended with the flow.
+class DeviceThread:
+    """One source, reading from now on until it is ended."""
 
-    Nothing is kept in the recovery store: what was published stands in Kafka, and a device cannot be rewound.
-    """
-
-    def __init__(self, source: Source, stop: Stop, full: Callable[[], bool]) -> None:
-        super().__init__(stop, IDLE_MS)
+    def __init__(self, source: Source) -> None:
+        self.outlet = Outlet()
         self._source = source
-        self._outlet = Outlet()
-        self._overflow = Overflow(full)
         self._ending = threading.Event()
         self._deadline: float | None = None
         self._thread = threading.Thread(target=self._work, name=f"source-{source.name}", daemon=True)
         self._thread.start()
 
-    def read(self) -> list[tuple[str, list[Message]]]:
-        taken = self._overflow.take(self._outlet.take())
-        return [(self._source.name, taken)] if taken else []
-
-    def drained(self) -> bool:
-        self._end()
-        ended = not self._thread.is_alive() or self._late()  # asked first: its last words come before its end
-        return ended and not self._outlet.queue
-
-    def position(self) -> None:
-        return None
-
-    def close(self) -> None:
-        self._end()
-        self._thread.join(STOP_TIMEOUT_S)
-        super().close()
-
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Let the source leave its device; returns at once."""
         if not self._ending.is_set():
             self._deadline = time.monotonic() + 2 * STOP_TIMEOUT_S
             self._ending.set()
 
-    def _late(self) -> bool:
-        return self._deadline is not None and time.monotonic() > self._deadline
+    @property
+    def ended(self) -> bool:
+        """Whether it has left, or takes too long; its last words were handed over before."""
+        return not self._thread.is_alive() or (self._deadline is not None and time.monotonic() > self._deadline)
+
+    def join(self) -> None:
+        """Wait until it has left, for a while."""
+        self._thread.join(STOP_TIMEOUT_S)
 
     def _work(self) -> None:
         try:
@@ -164,63 +143,21 @@ class _DevicePartition(Partition[tuple[str, list[Message]], None]):
         _, late = await asyncio.wait((reading, marking), timeout=STOP_TIMEOUT_S)
         if late:
             log.warning('source "%s" did not leave its device within %g s', self._source.name, STOP_TIMEOUT_S)
-        self._outlet.mark(last=True)
-        self._outlet.link(False, "the gateway was stopped")
+        self.outlet.mark(last=True)
+        self.outlet.link(False, "the gateway was stopped")
 
     async def _keep_reading(self) -> None:
         while True:
             try:
-                await self._source.run(self._outlet)
+                await self._source.run(self.outlet)
                 reason = "it ended by itself"
             except Exception as error:
                 reason = f"{type(error).__name__}: {error}"
                 log.exception('source "%s" failed; it starts again in %g s', self._source.name, RESTART_DELAY_S)
-            self._outlet.link(False, reason)
+            self.outlet.link(False, reason)
             await asyncio.sleep(RESTART_DELAY_S)
 
     async def _mark(self) -> None:
         while True:
             await asyncio.sleep(MARK_INTERVAL_S)
-            self._outlet.mark()
-
-
-class Devices(FixedPartitionedSource[tuple[str, list[Message]], None]):
-    """All sources of a gateway; one engine partition each, keyed by the source's name.
-
-    Guarantee: at most once up to the hand-over (a device's unread changes are lost while the flow is down, and the
-    loss is written as `_gap`); effectively once from there to Kafka, as far as there is room to wait for it.
-    """
-
-    def __init__(
-        self,
-        sources: Mapping[str, Source],
-        stop: Stop,
-        full: Callable[[], bool] = lambda: False,
-        known: Collection[str] = (),
-    ) -> None:
-        """While `full` says so, nothing can be stored: what is read is dropped, counted, and told as a gap.
-
-        `known` names the partitions that the recovery store knows: the engine ends if one of them has gone.
-        """
-        self._sources = dict(sources)
-        self._gone = [name for name in known if name not in self._sources]
-        self._stop = stop
-        self._full = full
-
-    def list_parts(self) -> list[str]:
-        return [*self._sources, *self._gone]
-
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> Any:
-        if for_part in self._gone:
-            return _GonePartition(self._stop, LONGEST_WAIT_MS)
-        return _DevicePartition(self._sources[for_part], self._stop, self._full)
-
-
-class _GonePartition(Partition[tuple[str, list[Message]], None]):
-    """A source that is in the plant no more: it says nothing."""
-
-    def read(self) -> list[tuple[str, list[Message]]]:
-        return []
-
-    def position(self) -> None:
-        return None
+            self.outlet.mark()

@@ -97,6 +97,10 @@ class Field:
         """Change again."""
         self._pause = False
 
+    def forget_clients(self) -> None:
+        """Forget the subscriptions of clients that were killed."""
+        self._run(self.machine.drop_subscriptions())
+
     def _run(self, work: Coroutine[Any, Any, Any]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 

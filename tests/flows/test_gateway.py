@@ -1,16 +1,19 @@
 """One ingest process as a gateway: what its sources go on from, whichever copy had them before."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from assets.batch import RawBatch
+from assets.condition import Refused
 from assets.frame import Flag, Frame, Tick, encode_frame, encode_tick
 from assets.plant import Plant, load
 from assets.reading import Message, Reading, Readings
 from assets.stream import partition_of
 from flows._gateway import Gateway, _enough
+from flows._site import Site
 from operators._tails import Tails
 from operators.normalize import Normalizer
 from tests.streams import S, frame, tick
@@ -68,3 +71,9 @@ def test_tails_are_near_when_it_wrote_itself_or_all_its_sources_were_read() -> N
     assert _enough("gw-1", ("s",), near)
     assert not _enough("gw-1", ("s", "t"), near)
     assert _enough("gw-1", (), tails())
+
+
+def test_a_copy_without_sources_is_refused(plant: Plant, tmp_path: Path) -> None:
+    site = replace(Site.from_environment({"PENSTOCK_COPY": "2/3"}), data=tmp_path / "data", plant=plant.folder)
+    with pytest.raises(Refused, match="the plant has 2 sources, so none is left for this copy; start fewer copies"):
+        Gateway.of(site)

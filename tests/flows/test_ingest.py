@@ -316,6 +316,25 @@ def test_a_kill_during_an_outage_loses_nothing_that_was_read(plant: Plant, how: 
     assert len({s.frame.run for s in seen}) == 2
 
 
+def test_an_ingest_that_starts_during_an_outage_reads_its_devices_at_once(plant: Plant) -> None:
+    plant.field.forget_clients()
+    outage = Outage(plant, "killed")
+    flow = plant.start()
+    until(lambda: plant.field.machine.subscriptions > 0 or not flow.running, PATIENCE_S, "ingest to read its devices")
+    plant.changes(200, flow)
+    read = len(plant.field.written)
+    outage.end()
+    plant.reading(flow)
+    written = plant.field.rest()
+    finish(plant, flow, written)
+    stands = standing(plant.seen())
+    for press in PRESSES:
+        first = next(n for n, w in enumerate(written) if w.asset == press and w[:3] in stands)
+        assert first < read, "nothing stands there of what was said while Kafka was away"
+        judge(plant, [w for w in written[first:] if w.asset == press])
+    assert [s for s in plant.seen() if s.observation.item == "_gap" and s.frame.source == "forming"] == []
+
+
 @pytest.mark.parametrize("how", ["frozen", "killed"])
 def test_a_stop_during_an_outage_is_quick_and_loses_nothing(plant: Plant, how: str) -> None:
     flow = plant.start()

@@ -12,7 +12,8 @@ from bytewax.testing import TestingSink, cluster_main
 
 from assets.reading import Message
 from flows._store import Store
-from sources._devices import Devices, Outlet
+from sources._devices import Outlet
+from sources._intake import Devices
 from sources._partition import Stop
 
 

@@ -16,7 +16,8 @@ import sources
 from assets.source import SourceConfig
 from deploy.ports import free_port
 from sources import connect, protocols
-from sources._devices import Devices, Source
+from sources._devices import Source
+from sources._intake import Devices
 from sources._partition import Stop
 
 EXAMPLES: dict[str, tuple[str, dict[str, object], str]] = {

@@ -9,7 +9,8 @@ from bytewax.inputs import AbortExecution
 
 from assets.reading import Gap, Link, Mark, Message, Reading, Readings
 from sources import _devices
-from sources._devices import Devices, Outlet, now_us
+from sources._devices import Outlet, now_us
+from sources._intake import Devices
 from sources._partition import Stop
 from tests.sources.recorder import asynchronous
 
