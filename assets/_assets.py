@@ -127,9 +127,19 @@ class Assets:
         return False
 
     def _former(self, name: str, written: Fields, fields: Mapping[str, Any], places: tuple[Path, ...]) -> None:
-        if (was := written.get("was")) and was in fields:
-            itself = "is the item's own name" if was == name else f'is "{was}", which is another item of this asset'
-            self._problems.add(self._folder.nearest(places, ("was",)), itself)
+        """An item continues one that is no more, and that no other continues."""
+        if not (was := written.get("was")):
+            return
+        first = next(other for other, options in fields.items() if options.get("was") == was)
+        if was == name:
+            problem = "is the item's own name"
+        elif was in fields:
+            problem = f'is "{was}", which is another item of this asset; take that away, or this was'
+        elif first != name:
+            problem = f'is "{was}", which "{first}" was, too; only one item can go on with its series'
+        else:
+            return
+        self._problems.add(self._folder.nearest(places, ("was",)), problem)
 
 
 class _Addresses:

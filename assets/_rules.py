@@ -73,7 +73,9 @@ class RuleBook:
         if name is None:
             return
         if name not in known:
-            self._folder.problems.add(rule.at, f'is "{name}"{suggestion(name, known, "items")}')
+            renamed = next((item for item, options in known.items() if options.get("was") == name), None)
+            now = f', which is now called "{renamed}"' if renamed else suggestion(name, known, "items")
+            self._folder.problems.add(rule.at, f'is "{name}"{now}')
         elif name in items and (check_item := getattr(rule.model, "check_item", None)):
             try:
                 check_item(items[name])

@@ -22,7 +22,10 @@ def main(console: Console, query: str, data: Path) -> int:
     with connect(root) as connection:
         if query:
             return _run(console, connection, query)
-        console.print("tables: observations, observations_all, derived; macros: last_values, signal, state_durations")
+        console.print(
+            "tables: observations, observations_all, series, definitions, items, derived; "
+            "macros: last_values, signal, state_durations"
+        )
         console.print("a query ends with a semicolon, Ctrl-D ends all", style="dim")
         while line := _read():
             _run(console, connection, line)

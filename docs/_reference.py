@@ -80,7 +80,7 @@ def archive() -> str:
     with tempfile.TemporaryDirectory() as folder:
         connection = connect(Path(folder))
         parts = ["# Views and macros of the archive\n\nSee [querying](../querying.md) for examples.\n"]
-        for view in ("observations", "observations_all", "derived"):
+        for view in ("observations", "observations_all", "series", "definitions", "items", "derived"):
             described = connection.execute(f"DESCRIBE {view}").fetchall()
             rows = [(f"`{row[0]}`", row[1]) for row in described]
             parts.append(f"## view {view}\n\n{_table(('column', 'type'), rows)}")

@@ -68,6 +68,8 @@ class Gateway:
             devices.end()
             raise
         devices.go_on(lambda: outbox.full)
+        for asset in plant.assets.values():
+            tails.values.define(asset.id, asset.definition)
         gone = frozenset() if i else frozenset(tails.assets - set(plant.assets))
         return cls(name, max(began, tails.run + 1), plant, partitions, sources, tails, gone), devices, outbox
 
@@ -80,7 +82,8 @@ class Gateway:
         skew = self.plant.sources[source].max_skew
         normalizer = Normalizer(source, self.plant.bindings(source), max_skew_us=skew, run=self.run)
         homes = {partition_of(asset, self.partitions) for asset in self._assets_of(source)}
-        normalizer.seed(self.tails.last, self.tails.mark(source, homes))
+        values = self.tails.values
+        normalizer.seed(values.values, self.tails.mark(source, homes), values.stale)
         return normalizer
 
     @property

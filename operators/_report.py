@@ -21,6 +21,7 @@ Rule = Literal["unchanged", "deadband", "redelivered"]
 _AGAIN: Final = int(Flag.INITIAL | Flag.REPLAYED | Flag.REDELIVERED)
 _INITIAL: Final = int(Flag.INITIAL)
 _KEYFRAME: Final = int(Flag.KEYFRAME)
+_REDELIVERED: Final = int(Flag.REDELIVERED)
 _CLOCK_SKEW: Final = int(Flag.CLOCK_SKEW)
 _ABOUT_THE_VALUE: Final = int(Flag.CLOCK_SKEW | Flag.SUBSTITUTED)
 _ADDED: Final[dict[Rule, int]] = {
@@ -77,6 +78,8 @@ class Channel:
                     self._known = value, status, time
                     return rule
                 flags |= _ADDED[rule]
+        elif flags & _AGAIN and time is not None and time == self._known[2]:
+            flags |= _REDELIVERED
         if time is not None and time > latest:
             flags |= _CLOCK_SKEW
         self.published = observation = Observation(self.name, value, status, time, flags)
@@ -106,9 +109,12 @@ class Channel:
         """Whether a value that says nothing new must be told all the same; replayed history says nothing of now."""
         return self.outage and (rule != "redelivered" or flags & _INITIAL != 0)
 
-    def seed(self, last: Observation) -> None:
-        """Take over what an earlier run published last; the next value counts as the first after an outage."""
-        self.published = last
+    def seed(self, last: Observation, *, stale: bool = False) -> None:
+        """Take over what an earlier run published last; the next value counts as the first after an outage.
+
+        One that is `stale` only serves to know it again: as a value of the item that it is now it was never published.
+        """
+        self.published = None if stale else last
         self._known = last.value, last.status, last.source_time
         self._at = last.time
         self.outage = True

@@ -6,16 +6,15 @@ of the gateway wrote counts, found by the source and the asset it is about.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache, partial
 
 import msgspec
 
 from assets.batch import Outgoing, RawBatch
-from assets.frame import ContractError, Flag, Frame, Observation, Tick, decode_frame, decode_tick
+from assets.frame import ContractError, Frame, Observation, Tick, decode_frame, decode_tick
 from assets.stream import REMOVED
-
-_KEYFRAME = int(Flag.KEYFRAME)
+from operators._last_values import Key, LastValues
 
 
 def copy_name(gateway: str, copy: int, copies: int) -> str:
@@ -51,8 +50,8 @@ class Tails:
     def __init__(self, gateway: str) -> None:
         self.run = 0
         """The newest run."""
-        self.last: dict[tuple[str, str], Observation] = {}
-        """What was published last, by asset and item; `time` is when it was received."""
+        self.values = LastValues()
+        """What was published last, by asset and item."""
         self.assets: set[str] = set()
         """The assets that were told of and not removed since."""
         self.names: set[str] = set()
@@ -64,6 +63,11 @@ class Tails:
         self._marks: dict[tuple[str, int], tuple[int, int, int]] = {}  # run, the mark before the newest, the newest
         self._numbers: dict[tuple[str, int, str | int], int] = {}
         self._identity = msgspec.json.Decoder(_Identity).decode
+
+    @property
+    def last(self) -> Mapping[Key, Observation]:
+        """What was published last, by asset and item; `time` is when it was received."""
+        return self.values.values
 
     def mark(self, source: str, homes: Collection[int]) -> int | None:
         """An instant until which everything that a source's device had to say stands in all its partitions.
@@ -128,7 +132,7 @@ class Tails:
         self.run = max(self.run, record.run)
         if isinstance(record, Frame):
             self._begin((record.source, partition), record.run, record.received)
-            self._values(record)
+            self.values.take(record)
             removed = any(o.item == REMOVED for o in record.observations)
             (self.assets.discard if removed else self.assets.add)(record.asset)
         else:
@@ -151,11 +155,3 @@ class Tails:
             self._marks[at] = run, first if began == run else mark, mark
         elif run == known and mark > newest:
             self._marks[at] = run, newest, mark
-
-    def _values(self, frame: Frame) -> None:
-        last, asset = self.last, frame.asset
-        for o in frame.observations:
-            if o.item[0] == "_" or (o.flags & _KEYFRAME and (asset, o.item) in last):
-                continue  # repeated by the gateway, which says nothing of when it came
-            o.time = frame.received
-            last[asset, o.item] = o

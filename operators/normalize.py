@@ -5,7 +5,7 @@ every reading of an unknown address) is counted once as received, and once as pu
 the gateway itself says (items beginning with `_`, key frames) is not counted.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from assets.reading import Gap, Link, Mark, Message, Reading, Readings
 from assets.stream import AVAILABILITY, AVAILABLE, GAP, UNAVAILABLE
 from operators._convert import Refused
 from operators._key_frames import KeyFrames
+from operators._last_values import Key
 from operators._report import Channel
 
 KEY_FRAME_INTERVAL_US: Final = 3_600_000_000
@@ -78,12 +79,13 @@ class Normalizer:
             self._assets[binding.asset] = KeyFrames(binding.asset, key_frame_us)
         self._assets[binding.asset].channels.append(channel)
 
-    def seed(self, last: Mapping[tuple[str, str], Observation], mark: int | None = None) -> None:
-        """Take over what was published last (`time`: when it was received); `_gap` from `mark` to the first message."""
+    def seed(self, last: Mapping[Key, Observation], mark: int | None = None, stale: Collection[Key] = ()) -> None:
+        """Take over what was published last, of another meaning if `stale`; `_gap` from `mark` to the first message."""
         for asset in self._assets.values():
             for channel in asset.channels:
-                if (observation := last.get((asset.asset, channel.name))) is not None:
-                    channel.seed(observation)
+                key = asset.asset, channel.name
+                if (observation := last.get(key)) is not None:
+                    channel.seed(observation, stale=key in stale)
         self._previous_mark = mark
 
     def take(self, messages: Iterable[Message]) -> tuple[list[Said], list[Rejected]]:

@@ -39,17 +39,69 @@ CREATE OR REPLACE VIEW derived AS
   FROM read_parquet(getvariable('derived_files'), hive_partitioning = true, hive_types = {date: DATE},
                     union_by_name = true);
 
+CREATE OR REPLACE MACRO model_of(v_json) AS json_transform(v_json, '{
+  "type": "VARCHAR", "path": "VARCHAR", "items": "MAP(VARCHAR, STRUCT(category VARCHAR, unit VARCHAR, was VARCHAR))"}');
+
+-- What each asset was from `since` on: its definitions as they were told, without repetitions.
+CREATE OR REPLACE VIEW definitions AS
+  SELECT asset, ts AS since, model.type, model.path, v_json AS definition, model.items, before.items AS items_before,
+         part, "offset", idx, date
+  FROM (SELECT *, lag(model) OVER told AS before, lag(v_json) OVER told IS NOT DISTINCT FROM v_json AS repeated
+        FROM (SELECT *, model_of(v_json) AS model FROM observations WHERE item = '_model')
+        WHERE model.path IS NOT NULL AND model.items IS NOT NULL
+        WINDOW told AS (PARTITION BY asset ORDER BY "offset", idx))
+  WHERE NOT repeated;
+
+-- The items of each definition; `renamed`: it gave an item, which was called `was`, its name.
+CREATE OR REPLACE VIEW items AS
+  SELECT asset, each.key AS item, since, coalesce(each.value.category, 'SAMPLE') AS category, each.value.unit AS unit,
+         each.value.was AS was, coalesce(items_before[each.key].was IS DISTINCT FROM each.value.was, true) AS renamed,
+         part, "offset", idx
+  FROM (SELECT *, unnest(map_entries(items)) AS each FROM definitions);
+
+-- The present names of renamed items of an asset (NULL: of all): what was told as `former` from one offset on and before
+-- the other is a value of `item`.
+CREATE OR REPLACE MACRO former_names(a) AS TABLE
+  WITH RECURSIVE renames AS MATERIALIZED (
+    SELECT asset, was AS former, item, "offset" AS until_offset,
+           coalesce(lag("offset") OVER (PARTITION BY asset, was ORDER BY "offset"), -1) AS from_offset
+    FROM items WHERE renamed AND was IS NOT NULL AND (a IS NULL OR asset = a)
+  ), steps AS (
+    SELECT asset, former, item, from_offset, until_offset, until_offset AS reached FROM renames
+    UNION ALL
+    SELECT s.asset, s.former, r.item, s.from_offset, s.until_offset, r.until_offset
+    FROM steps s JOIN renames r
+      ON r.asset = s.asset AND r.former = s.item AND r.from_offset <= s.reached AND s.reached < r.until_offset
+  )
+  SELECT asset, former, item, from_offset, until_offset FROM steps
+  QUALIFY row_number() OVER (PARTITION BY asset, former, until_offset ORDER BY reached DESC) = 1;
+
+-- All rows of an asset (NULL: of all) with the present name of their item; `told_as` is the one that they were told with.
+CREATE OR REPLACE MACRO renamed(a) AS TABLE
+  SELECT o.* REPLACE (coalesce(n.item, o.item) AS item), o.item AS told_as
+  FROM observations_all o LEFT JOIN former_names(a) n
+    ON n.asset = o.asset AND n.former = o.item AND o."offset" >= n.from_offset AND o."offset" < n.until_offset
+  WHERE a IS NULL OR o.asset = a;
+
+-- Samples and changes under the present name of their item, each with the unit in which it was told.
+CREATE OR REPLACE VIEW series AS
+  SELECT r.*, i.unit FROM renamed(NULL) r
+  ASOF LEFT JOIN items i ON i.asset = r.asset AND i.item = r.told_as AND r."offset" >= i."offset"
+  WHERE r.flags & 2 = 0;
+
 -- The newest value of every item of an asset.
 CREATE OR REPLACE MACRO last_values(a) AS TABLE
   SELECT item, ts, value, text_of(v_num, v_int, v_bool, v_str, v_json) AS text, quality, part, "offset", idx
-  FROM observations_all WHERE asset = a
+  FROM renamed(a)
   QUALIFY row_number() OVER (PARTITION BY item ORDER BY ts DESC, "offset" DESC, idx DESC) = 1
   ORDER BY item;
 
--- One item of an asset from t0 until t1; the first row is the value in force at t0.
+-- One item of an asset from t0 until t1, also under former names; the first row is the value in force at t0.
 CREATE OR REPLACE MACRO signal(a, i, t0, t1) AS TABLE
   SELECT ts, value, text_of(v_num, v_int, v_bool, v_str, v_json) AS text, quality, part, "offset", idx
-  FROM observations WHERE asset = a AND item = i AND ts < t1 AND date <= (t1 AT TIME ZONE 'UTC')::DATE
+  FROM renamed(a)
+  WHERE item = i AND told_as IN (SELECT i UNION ALL SELECT former FROM former_names(a) WHERE item = i)
+    AND flags & 2 = 0 AND ts < t1 AND date <= (t1 AT TIME ZONE 'UTC')::DATE
   QUALIFY ts >= t0 OR row_number() OVER (PARTITION BY ts < t0 ORDER BY ts DESC, "offset" DESC, idx DESC) = 1
   ORDER BY ts, "offset", idx;
 

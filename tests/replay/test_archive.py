@@ -145,3 +145,97 @@ def test_the_text_beside_the_archive_works_without_us_and_finds_later_files(arch
 
 def test_joins_as_of_are_not_planned_as_nested_loops(archive: Archive) -> None:
     assert ask(connect(archive.root), "SELECT current_setting('asof_loop_join_threshold')::INT") == [(0,)]
+
+
+class Plant(Archive):
+    """An archive of definitions, too."""
+
+    def define(self, second: float, items: dict[str, dict[str, Any]], path: str = "a/b/c/d") -> None:
+        """The definition of "press-01"; items are their options."""
+        model: Any = {"type": "press", "path": path, "items": {n: {"source": "s", **o} for n, o in items.items()}}
+        self.observe(("_model", model, second))
+
+    def told(self, item: str) -> list[tuple[Any, ...]]:
+        """The series of an item: value, name by which it was told, unit."""
+        query = 'SELECT value, told_as, unit FROM series WHERE asset = $1 AND item = $2 ORDER BY "offset"'
+        return ask(connect(self.root), query, "press-01", item)
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Plant:
+    return Plant(tmp_path / "g1")
+
+
+def test_a_renamed_item_is_one_series_under_its_new_name(plant: Plant) -> None:
+    plant.define(0, {"temperature": {"unit": "Cel"}})
+    plant.observe(("temperature", 1.0, 1), ("force", 7.0, 1))
+    plant.define(2, {"core": {"unit": "Cel", "was": "temperature"}})
+    plant.observe(("core", 2.0, 3))
+    plant.define(3.5, {"core": {"unit": "Cel", "was": "temperature"}})
+    plant.observe(("core", 3.0, 4), ("temperature", 99.0, 4), asset="press-02")
+    assert plant.told("core") == [(1.0, "temperature", "Cel"), (2.0, "core", "Cel")]
+    assert plant.told("temperature") == []
+    connection = connect(plant.root)
+    assert ask(connection, "SELECT ts, value FROM signal('press-01', 'core', $1, $2)", at(1), at(9)) == [
+        (at(1), 1.0),
+        (at(3), 2.0),
+    ]
+    newest = ask(connection, "SELECT item, value FROM last_values('press-01') WHERE item <> '_model'")
+    assert newest == [("core", 2.0), ("force", 7.0)]
+    assert ask(connection, "SELECT item, value FROM observations WHERE asset = 'press-01' AND value = 1") == [
+        ("temperature", 1.0)
+    ]
+    assert ask(connection, "SELECT count(*) FROM series") == ask(connection, "SELECT count(*) FROM observations")
+
+
+def rename(plant: Plant, names: str) -> None:
+    """Give an item these names, one after the other, and a value under each."""
+    was: dict[str, Any] = {}
+    for n, name in enumerate(names):
+        plant.define(2 * n, {name: was})
+        plant.observe((name, n, 2 * n + 1))
+        was = {"was": name}
+
+
+def test_an_item_is_followed_through_all_its_names_and_back(plant: Plant) -> None:
+    rename(plant, "abca")
+    assert [row[:2] for row in plant.told("a")] == [(0, "a"), (1, "b"), (2, "c"), (3, "a")]
+
+
+def test_a_name_that_is_given_again_begins_another_series(plant: Plant) -> None:
+    plant.define(0, {"a": {}})
+    plant.observe(("a", 1, 1))
+    plant.define(2, {"b": {"was": "a"}})
+    plant.observe(("b", 2, 3))
+    plant.define(4, {"b": {}, "a": {"unit": "kW"}})
+    plant.observe(("a", 3, 5), ("b", 4, 5))
+    plant.define(6, {"c": {"was": "a"}, "b": {}})
+    plant.observe(("c", 5, 7), ("b", 6, 7))
+    assert plant.told("b") == [(1, "a", None), (2, "b", None), (4, "b", None), (6, "b", None)]
+    assert plant.told("c") == [(3, "a", "kW"), (5, "c", None)]
+
+
+def test_an_item_that_is_renamed_again_after_it_was_renamed_back_is_one_series(plant: Plant) -> None:
+    rename(plant, "abab")
+    assert [row[:2] for row in plant.told("b")] == [(0, "a"), (1, "b"), (2, "a"), (3, "b")]
+
+
+def test_a_value_keeps_the_unit_in_which_it_was_told(plant: Plant) -> None:
+    plant.observe(("a", 0, 0))
+    plant.define(0, {"a": {"unit": "Cel"}})
+    plant.observe(("a", 1, 1))
+    plant.define(2, {"a": {"unit": "K"}}, "a/b/c/e")
+    plant.observe(("a", 274, 3))
+    assert plant.told("a") == [(0, "a", None), (1, "a", "Cel"), (274, "a", "K")]
+    assert ask(connect(plant.root), "SELECT since, path FROM definitions ORDER BY since") == [
+        (at(0), "a/b/c/d"),
+        (at(2), "a/b/c/e"),
+    ]
+
+
+def test_a_definition_that_cannot_be_read_hides_nothing(plant: Plant) -> None:
+    plant.define(0, {"a": {"unit": "Cel"}, 'q"uo': {"unit": "K"}})
+    for broken in ({"items": 3, "path": "a/b/c/d"}, [1], "press", None, 5, {"items": {"a": 7}}):
+        plant.observe(("_model", broken, 1))
+    plant.observe(("a", 1, 2))
+    assert plant.told("a") == [(1, "a", "Cel")]
