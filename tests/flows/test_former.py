@@ -141,17 +141,15 @@ def test_what_former_copies_spooled_is_sent_before_another_number_starts(stream:
 def test_a_gateway_that_lost_its_spool_finds_its_tail_however_long_ago_it_wrote(
     stream: Stream, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_former, "LOOK_BACK_US", 20_000)
-    monkeypatch.setattr(_former, "FIRST_SPAN_US", 5_000)
-    long_ago = stream.write(frame(1, ("y", 7)))
-    stream.pass_by(long_ago, 300_000)
+    monkeypatch.setattr(_former, "LOOK_BACK_US", 200_000)
+    monkeypatch.setattr(_former, "FIRST_SPAN_US", 50_000)
     wrote = stream.write(frame(9, ("x", 1), run=3), tick(10, "s", run=3))
-    stream.pass_by(wrote, 200_000)
+    stream.pass_by(wrote, 2_000_000)
     tails = read_tails(stream.connection, Tails("gw-1"), Spool(site.data / "own", 1 << 20), 1)
     assert tails.last["press-01", "x"].value == 1
     assert (tails.run, tails.mark("s", {0})) == (3, 9 * S)
     assert [m for m in caplog.messages if "looking back further" in m] == [
-        'found too little of gateway "gw-1" in the last 10ms of the stream; looking back further'
+        'found too little of gateway "gw-1" in the last 100ms of the stream; looking back further'
     ]
 
 

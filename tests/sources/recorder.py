@@ -10,7 +10,7 @@ from assets.reading import Gap, Link, Message, Reading, Readings
 from sources._devices import Outlet, Source
 
 T = TypeVar("T")
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @functools.cache

@@ -57,7 +57,7 @@ class Engine:
             self.messages += messages
 
     def until(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline, self.messages
             self.step()
