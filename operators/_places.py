@@ -84,6 +84,11 @@ class Places:
             return None
         return definitions.get(model) or definitions[stand.model]
 
+    def begins_after(self, asset: str, offset: int) -> None:
+        """What stood under this id up to an offset was another asset."""
+        self._models.stands[asset].since = offset + 1
+        self._frozen = None
+
     def stand(self, asset: str) -> Stand | None:
         """Where an asset stands, or stood when it was removed."""
         return self._models.stands.get(asset)

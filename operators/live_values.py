@@ -3,8 +3,7 @@
 The place of an asset (its path) and its units come from the definitions on the stream. A derived event waits until the
 asset's own records have been read up to its basis; so live and rebuilt agree whichever of the two streams is ahead.
 When an asset moves, its values go on under the new path, and those of a renamed item under its new name; the subjects
-of an item or metric that a definition no longer has disappear, and those of a removed asset but for metrics that say so
-themselves.
+of an item or metric that a definition no longer has disappear, and those of a removed asset but for its last word.
 """
 
 from collections import deque
@@ -171,6 +170,10 @@ class LiveValues:
             return
         if offset < stand.since or (stand.gone and event.value != GONE):
             return  # it ended with the asset
+        if ends(event) and not stand.gone:  # an earlier life, of whose end we have read nothing but this
+            self._places.begins_after(event.asset, offset)
+            out.append(LiveValue(state_subject(stand.path, event.asset, ""), b"", *event.basis))
+            return
         if (offset, basis_index) <= stand.ended.get(event.metric, BEFORE_ALL):
             return  # it ended with its rule
         index = order(basis_index, event.id)

@@ -81,7 +81,11 @@ def _raw(world: World) -> Feed:
 
 
 def _frames(world: World) -> Feed:
-    return Feed(_of(world.stream), lambda records: [FrameDecoder(PARTITIONS)(raw)[0] for raw in raw_batches(records)])
+    """The stream, read from its begin or from somewhere in the middle: key frames let a reader begin there."""
+    chance = Random(world.seed)
+    late = {key: chance.choice([0, 0, len(records) // 3]) for key, records in sorted(world.stream.items())}
+    read = {key: records[late[key] :] for key, records in world.stream.items()}
+    return Feed(_of(read), lambda records: [FrameDecoder(PARTITIONS)(raw)[0] for raw in raw_batches(records)])
 
 
 def _events(world: World) -> Feed:

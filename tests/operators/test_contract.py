@@ -7,6 +7,7 @@ copies and whatever the hashes of Python are: it gives the same.
 import os
 import subprocess
 import sys
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -93,6 +94,8 @@ def test_the_worlds_are_worth_the_test() -> None:
     events = [decode_event(value) for value in values if value is not None]
     assert {event.operator for event in events} >= {*KINDS}
     assert {event.metric for event in events} >= {*EXAMPLES}
+    together = Counter((e.basis, e.value) for e in events if e.metric == "availability")
+    assert max(together.values()) > 1, "assets of a partition that are lost together, in an order that is promised"
     assert {type(event.value) for event in events} >= {int, str, bool, list, dict, type(None)}
 
 
@@ -133,7 +136,7 @@ def test_before_the_stream_nothing_is_kept_over_a_restart(case: Case, world: Wor
 
 
 def test_the_hashes_of_python_change_nothing() -> None:
-    program = "from tests.operators.contract import digest; print(digest(5, 60))"
+    program = "from tests.operators.contract import digest; print(digest(12, 100))"
     started = [
         subprocess.Popen(
             [sys.executable, "-c", program],

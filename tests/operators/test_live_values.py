@@ -192,6 +192,20 @@ def test_from_the_middle_a_derived_event_waits_for_the_definition_of_its_asset()
 
 
 @pytest.mark.parametrize("derived_first", [True, False])
+def test_from_the_middle_what_has_ended_before_is_not_taken_for_now(derived_first: bool) -> None:
+    """The removal at offset 5 is not read, only what derive made of it."""
+    removed = event(5, "REMOVED")
+    removed.operator, removed.metric = "availability", "availability"
+    derived = events(0, event(3, "old"), removed, event(5, None, n=1))
+    records = batch(10, introduce(), temperature(1.0))
+    logic = LiveValues()
+    made = [
+        value for item in ((derived, records) if derived_first else (records, derived)) for value in feed(logic, item)
+    ]
+    assert [subject for subject in newest(made) if subject.startswith("state.")] == []
+
+
+@pytest.mark.parametrize("derived_first", [True, False])
 def test_a_stream_that_is_read_again_is_read_afresh(derived_first: bool) -> None:
     records, derived = batch(0, introduce(), temperature(1.0), temperature(2.0)), events(0, event(1, "x"))
     items = (derived, records) if derived_first else (records, derived)

@@ -25,7 +25,7 @@ from operators.rules import KINDS, Rules
 from tests.streams import S
 
 PARTITIONS: Final = 3
-ASSETS: Final = ("press-01", "press-02", "press-03", "oven-01", "oven-02")
+ASSETS: Final = ("press-01", "press-02", "press-03", "press-04", "oven-01", "oven-03", "oven-04", "oven-02")
 BEGIN: Final = 1_800_000_000 * S
 HOUR: Final = 3600 * S
 FLAGS: Final = [0] * 10 + [int(flag) for flag in Flag]
