@@ -4,7 +4,7 @@ import fcntl
 import os
 import sqlite3
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -102,15 +102,30 @@ def named_store(command: Sequence[str] = sys.argv, environment: Mapping[str, str
     PosixPath('.data/derive')
     >>> named_store(["/lib/pytest", "-r", "A"], {})
     """
+    found = _options(command, environment)
+    if found is None or found.recovery_directory is None:
+        return None
+    return Store(Path(found.recovery_directory), shared=found.addresses is not None)
+
+
+def is_first_process(command: Sequence[str] = sys.argv, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether `bytewax.run` is told to run the only process of a flow, or the first one of a cluster of the engine.
+
+    >>> is_first_process(["/lib/bytewax/run.py", "flows.derive"], {}), is_first_process(["/lib/pytest"], {})
+    (True, False)
+    """
+    found = _options(command, environment)
+    return found is not None and found.process_id in (None, "0")
+
+
+def _options(command: Sequence[str], environment: Mapping[str, str]) -> Namespace | None:
     if Path(command[0]).parts[-2:] != RUNNER:
         return None
     parser = ArgumentParser(add_help=False)
     parser.add_argument("-r", "--recovery-directory", default=environment.get("BYTEWAX_RECOVERY_DIRECTORY"))
     parser.add_argument("-a", "--addresses", default=environment.get("BYTEWAX_ADDRESSES"))
-    found, _ = parser.parse_known_args(list(command[1:]))
-    if found.recovery_directory is None:
-        return None
-    return Store(Path(found.recovery_directory), shared=found.addresses is not None)
+    parser.add_argument("-i", "--process-id", default=environment.get("BYTEWAX_PROCESS_ID"))
+    return parser.parse_known_args(list(command[1:]))[0]
 
 
 def _has_state(part: Path) -> bool:

@@ -9,6 +9,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from assets.batch import Outgoing, RawBatch
+from flows._claim import claimed
 from flows._manifest import checked
 from flows._site import entry, start
 from operators.asset_state import checked_state
@@ -46,4 +47,4 @@ def flow() -> Dataflow:
         site.state_sink(generation),
         site.dead_letters("derive"),
     )
-    return checked(site, made)
+    return claimed(site, checked(site, made), "derive", generation)

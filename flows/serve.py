@@ -11,6 +11,7 @@ from bytewax.inputs import FixedPartitionedSource
 from bytewax.outputs import Sink
 
 from assets.batch import LiveValue, Outgoing, RawBatch
+from flows._claim import claimed
 from flows._manifest import checked
 from flows._site import entry, start
 from operators.dead_letters import dead_letters
@@ -53,4 +54,4 @@ def flow() -> Dataflow:
         live,
         BoundSink(site.dead_letters("serve"), bound.position, live.reached),
     )
-    return checked(site, made)
+    return claimed(site, checked(site, made), "serve", generation)

@@ -92,13 +92,17 @@ class Generations:
         names = [int(topic.rpartition("g")[2]) for topic in topics if topic != ASSET_STREAM]
         return names[0] if names else self._site.generation("derive")
 
-    def forget(self, generation: int) -> None:
-        """Delete what an earlier rebuild left of a generation that is not live."""
+    def check_beside(self, generation: int) -> None:
+        """Refuse to write into the live generation."""
         if generation == self.live:
             raise Refused(
                 f'could not rebuild view "{self.view}" into generation {generation}: it is live; '
                 f"choose another one, for instance --generation {self.live + 1}"
             )
+
+    def forget(self, generation: int) -> None:
+        """Delete what an earlier rebuild left of a generation that is not live."""
+        self.check_beside(generation)
         put_table(self._site.kafka, VIEWS, self._key(generation), None)
         self._rebuilt.pop(generation, None)
         _REMOVE[self.view](self._site, generation)

@@ -16,6 +16,7 @@ import msgspec
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
+from assets.condition import Refused
 from assets.stream import ASSET_STREAM, state_topic
 from flows import archive, derive, serve
 from flows._site import Site, View
@@ -23,6 +24,7 @@ from replay._generations import Generation, Generations, Ranges
 from replay._meter import Meter, observations_in
 from replay._span import Place, begins_late, choose_inputs
 from replay.progress import bar
+from sinks._claim import Claim
 from sinks.kafka import ensure_topics, stream_topics
 
 EPOCH: Final = timedelta(seconds=10)
@@ -71,6 +73,43 @@ def rebuild(
     generation = generations.live + 1 if generation is None else generation
     derived = None if view == "derive" else site.generation("derive")
     inputs = choose_inputs(site, view, derived, {} if start is None else start, {} if to is None else to)
+    generations.check_beside(generation)
+    with _alone(site, view, generation):
+        return _rebuild(site, generations, generation, derived, inputs, late=bool(start), shown=shown)
+
+
+@contextmanager
+def _alone(site: Site, view: View, generation: int) -> Iterator[None]:
+    """Two rebuilds of one generation would mix their output."""
+    lost: list[str] = []
+
+    def end(reason: str) -> None:
+        lost.append(reason)
+        site.stop.request()
+
+    claim = Claim(site.kafka, f"{view}.g{generation}", "0/1", site.stop, end)
+    claim.take()
+    try:
+        yield
+    except Stopped:
+        if lost:
+            raise Refused(lost[0]) from None
+        raise
+    finally:
+        claim.release()
+
+
+def _rebuild(
+    site: Site,
+    generations: Generations,
+    generation: int,
+    derived: int | None,
+    inputs: dict[str, Ranges],
+    *,
+    late: bool,
+    shown: bool,
+) -> Rebuilt:
+    view = generations.view
     generations.forget(generation)
     if derived is None:
         ensure_topics(site.kafka, stream_topics(generation))
@@ -84,7 +123,7 @@ def rebuild(
             f"records; it is incomplete and the next rebuild replaces it; generation {generations.live} is still live"
         )
     seconds = round(monotonic() - began, 3)
-    partial = view in NEED_THE_WHOLE and bool(start) and begins_late(site, inputs[ASSET_STREAM])
+    partial = view in NEED_THE_WHOLE and late and begins_late(site, inputs[ASSET_STREAM])
     generations.complete(Generation(view, generation, inputs, meter.records, seconds, partial))
     refused = meter.written.pop("refused", 0)
     rate = round(meter.records / max(seconds, 1e-3))

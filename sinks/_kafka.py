@@ -51,6 +51,8 @@ READER: Final[Mapping[str, str | int | bool]] = {
     "log_level": 0,
 }
 
+SILENT: Final = logging.getLogger(f"{__name__}.silent")
+
 T = TypeVar("T")
 Reports = dict[KafkaError | None, Message]
 """Delivery reports of one partition: under None the latest record that Kafka has, else a record it refused."""
@@ -137,6 +139,16 @@ class Reader:
         self._condition = Condition(log, f"kafka at {connection.bootstrap}", f'reading back topic "{topic}"')
         self._lock = threading.Lock()
         self._consumer = Consumer({**connection.settings(), **READER})
+
+    def quiet(self) -> None:
+        """Ask as commands do from now on: not for ever, and others say when Kafka is away."""
+        self._stop = None
+        SILENT.setLevel(logging.CRITICAL)
+        self._condition = Condition(SILENT, self._condition.server, self._condition.purpose)
+
+    def cluster(self) -> str:
+        """The id of the cluster that answers."""
+        return self._wait_for(lambda: str(self._consumer.list_topics(self.topic, timeout=ASK_S).cluster_id))
 
     def partition_count(self) -> int | None:
         """How many partitions the topic has; None: there is no such topic."""

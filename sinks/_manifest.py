@@ -5,6 +5,7 @@ Readers use the manifest and never a glob: what it does not name is not publishe
 """
 
 import errno
+import fcntl
 import logging
 import mmap
 import os
@@ -96,10 +97,21 @@ class AppendFile:
         self.path = path
         self._stop = stop
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._lock()
         self.size = os.fstat(self._handle).st_size
         self.checksum = 0
         """Of everything written since the last `truncate`, and of what that left."""
         sync_folder(path.parent)
+
+    def _lock(self) -> None:
+        """Keep all other processes out as long as the file is open."""
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._handle)
+            raise ManifestError(
+                f'could not write "{self.path}": another process writes it; run one archive per partition and folder'
+            ) from None
 
     def append(self, data: bytes) -> None:
         """Write at the end; waits while the disk is full."""

@@ -103,7 +103,11 @@ class _Partition(StatefulSinkPartition[B, bytes], Generic[B]):
         self._offsets: list[Sequence[int]] = []
         self._records: list[Sequence[Any]] = []
         self._waiting = 0
-        self._restore(None if resume is None else msgspec.msgpack.decode(resume, type=_State))
+        try:
+            self._restore(None if resume is None else msgspec.msgpack.decode(resume, type=_State))
+        except BaseException:
+            self.close()  # both files are locked
+            raise
         remove_orphans(folder, partition, self._manifest.files)
 
     def _restore(self, state: _State | None) -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import shutil
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -243,6 +244,17 @@ def test_a_store_older_than_what_another_store_has_made_of_the_spool_is_refused(
     again = part(tmp_path, fresh)
     again.write_batch([batch(2, frame(T0, 2.0), end=True)])
     assert origins(tmp_path) == [(2, 0, 0), (2, 1, 0), (2, 2, 0)]
+
+
+def test_a_partition_that_another_process_writes_is_refused(tmp_path: Path) -> None:
+    writes = f"from tests.sinks.test_parquet import part, Path; p = part(Path({str(tmp_path)!r})); print(1); input()"
+    with subprocess.Popen([sys.executable, "-c", writes], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"1\n"
+        with pytest.raises(ManifestError, match="another process writes it; run one archive per partition and folder"):
+            part(tmp_path)
+        other.kill()
+    part(tmp_path).close()
 
 
 def test_a_full_disk_makes_the_flow_wait_until_there_is_space(
