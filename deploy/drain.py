@@ -6,7 +6,7 @@ from typing import Final
 from assets.connection import KafkaConnection
 from deploy.pipeline import Pipeline
 from deploy.processes import ChildError, Usage
-from deploy.progress import ends_of, lag_of
+from deploy.progress import Live, ends_of, lag_of
 from flows._site import View
 
 FINISH_TIMEOUT_S: Final = 90.0
@@ -39,8 +39,9 @@ def _wait_until_finished(pipeline: Pipeline, kafka: KafkaConnection, views: tupl
     behind = dict.fromkeys(views, 1)
     deadline = time.monotonic() + FINISH_TIMEOUT_S
     while any(behind.values()):
-        ends = ends_of(kafka)
-        behind = {view: lag_of(kafka, view, ends) for view in behind}
+        live = Live.of(kafka)
+        ends = ends_of(kafka, live)
+        behind = {view: lag_of(kafka, view, live, ends) for view in behind}
         for view in behind:
             if pipeline.flows[view].poll() is not None:
                 raise ChildError(pipeline.flows[view].crash_report())

@@ -9,21 +9,16 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, get_args
 
 from assets.condition import Refused, Unavailable
 from assets.connection import KafkaConnection
 from assets.frame import ContractError, SourceAccount, decode_tick
-from assets.stream import ASSET_STREAM, state_topic
-from flows._site import View, progress_group
-from sources.kafka import committed, read_range, watermarks
+from assets.stream import ASSET_STREAM, VIEWS, state_topic
+from flows._site import View, live_generation, progress_group
+from sources.kafka import committed, read_range, read_table, watermarks
 
-INPUTS: Final[Mapping[View, tuple[str, ...]]] = {
-    "derive": (ASSET_STREAM,),
-    "serve": (ASSET_STREAM, state_topic(1)),
-    "archive": (ASSET_STREAM, state_topic(1)),
-}
-"""What each view reads, while generation 1 is live."""
+VIEWS_READ: Final[tuple[View, ...]] = get_args(View)
 ASK_EVERY_S: Final = 1.0
 RATE_OVER_S: Final = 10.0
 STOP_TIMEOUT_S: Final = 15.0
@@ -45,18 +40,40 @@ class Progress:
     problem: str = ""
 
 
-def lag_of(kafka: KafkaConnection, view: View, ends: Mapping[str, Mapping[int, tuple[int, int]]]) -> int:
+@dataclass(frozen=True)
+class Live:
+    """The generation of each view that is live, and by that what each view reads."""
+
+    generations: Mapping[View, int]
+
+    @classmethod
+    def of(cls, kafka: KafkaConnection) -> Self:
+        """As topic `views` has it now."""
+        table = read_table(kafka, VIEWS)
+        return cls({view: live_generation(table, view) for view in VIEWS_READ})
+
+    @property
+    def derived(self) -> str:
+        """The topic of derived events."""
+        return state_topic(self.generations["derive"])
+
+    def inputs(self, view: View) -> tuple[str, ...]:
+        """The topics that a view reads."""
+        return (ASSET_STREAM,) if view == "derive" else (ASSET_STREAM, self.derived)
+
+
+def lag_of(kafka: KafkaConnection, view: View, live: Live, ends: Mapping[str, Mapping[int, tuple[int, int]]]) -> int:
     """How many records of its inputs a view has not finished; `ends` has the watermarks per topic and partition."""
     behind = 0
-    for topic in INPUTS[view]:
-        noted = committed(kafka, progress_group(view, 1), topic)
+    for topic in live.inputs(view):
+        noted = committed(kafka, progress_group(view, live.generations[view]), topic)
         behind += sum(max(0, high - max(low, noted.get(p, 0))) for p, (low, high) in ends[topic].items())
     return behind
 
 
-def ends_of(kafka: KafkaConnection) -> dict[str, dict[int, tuple[int, int]]]:
+def ends_of(kafka: KafkaConnection, live: Live) -> dict[str, dict[int, tuple[int, int]]]:
     """The watermarks of the topics that views read."""
-    return {topic: watermarks(kafka, topic) for topic in sorted({t for topics in INPUTS.values() for t in topics})}
+    return {topic: watermarks(kafka, topic) for topic in (ASSET_STREAM, live.derived)}
 
 
 @dataclass(frozen=True)
@@ -100,10 +117,11 @@ class ProgressWatch:
             self._stop.wait(ASK_EVERY_S)
 
     def _ask(self) -> Progress:
-        ends = ends_of(self._kafka)
+        live = Live.of(self._kafka)
+        ends = ends_of(self._kafka, live)
         self._read_ticks({p: high for p, (_, high) in ends[ASSET_STREAM].items()})
-        rates = self._rates(ends)
-        lag = {view: lag_of(self._kafka, view, ends) for view in INPUTS}
+        rates = self._rates(ends, live.derived)
+        lag = {view: lag_of(self._kafka, view, live, ends) for view in VIEWS_READ}
         sources = {name: account for name, (_, account) in sorted(self._accounts.items())}
         return Progress(lag, *rates, sources, time.monotonic() - self._moved_at)
 
@@ -135,9 +153,9 @@ class ProgressWatch:
                 continue
             self._accounts[source] = tick.run, account
 
-    def _rates(self, ends: Mapping[str, Mapping[int, tuple[int, int]]]) -> tuple[float, float, float]:
+    def _rates(self, ends: Mapping[str, Mapping[int, tuple[int, int]]], topic: str) -> tuple[float, float, float]:
         """Records, observations and derived events per second over the last seconds."""
-        records, derived = (sum(high for _, high in ends[topic].values()) for topic in (ASSET_STREAM, state_topic(1)))
+        records, derived = (sum(high for _, high in ends[topic].values()) for topic in (ASSET_STREAM, topic))
         counts = self._counts
         counts.append(_Counts(time.monotonic(), records, self._observed, derived))
         while counts[-1].at - counts[0].at > RATE_OVER_S:

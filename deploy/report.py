@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from assets.connection import KafkaConnection
-from assets.stream import state_topic
 from deploy.drain import drain
 from deploy.jars import Progress
 from deploy.paths import ROOT
 from deploy.pipeline import Pipeline
 from deploy.processes import Usage
-from deploy.progress import INPUTS
+from deploy.progress import VIEWS_READ, Live
 from replay.archive import connect
 from sources.kafka import watermarks
 
@@ -42,13 +41,14 @@ def make(pipeline: Pipeline, seconds: float, say: Progress) -> Report:
     """Finish everything that runs, then prove it; `problems` says in words what is not as it should be."""
     codes, usage = drain(pipeline)
     audit, views = _prove(pipeline.environment, say)
-    rows, answer = _ask(pipeline.data)
     kafka = KafkaConnection.from_environment(pipeline.environment)
+    live = Live.of(kafka)
+    rows, answer = _ask(pipeline.data / "archive" / f"g{live.generations['archive']}")
     report: Report = {
         "seconds": round(seconds, 1),
         "sources": {name: _source(account) for name, account in audit["sources"].items()},
         "observations": _observations(audit["totals"]),
-        "derived_events": sum(high - low for low, high in watermarks(kafka, state_topic(1)).values()),
+        "derived_events": sum(high - low for low, high in watermarks(kafka, live.derived).values()),
         "parquet_rows": sum(rows),
         "query": {"sql": QUERY, "answer": answer},
         "views": views,
@@ -82,7 +82,7 @@ def write(report: Report, file: Path) -> None:
 def _prove(environment: Mapping[str, str], say: Progress) -> tuple[Report, dict[str, Report]]:
     """The audit, and every view rebuilt and verified; they do not touch each other, so two go on at a time."""
     with ThreadPoolExecutor(max_workers=2) as pool:
-        views = {view: pool.submit(_rebuild_and_verify, view, environment, say) for view in INPUTS}
+        views = {view: pool.submit(_rebuild_and_verify, view, environment, say) for view in VIEWS_READ}
         say("auditing: what every source received, and what became of it")
         audit = pool.submit(_replay, environment, "audit")
         return audit.result(), {view: future.result() for view, future in views.items()}
@@ -102,9 +102,9 @@ def _replay(environment: Mapping[str, str], *arguments: str) -> Report:
     return answer
 
 
-def _ask(data: Path) -> tuple[tuple[int, int], list[dict[str, Any]]]:
+def _ask(folder: Path) -> tuple[tuple[int, int], list[dict[str, Any]]]:
     """The rows of both tables of the archive, and the answer to the question."""
-    with connect(data / "archive" / "g1") as archive:
+    with connect(folder) as archive:
         observations, derived = archive.execute(ROWS).fetchone() or (0, 0)
         result = archive.execute(QUERY)
         names = [column[0] for column in result.description]

@@ -85,7 +85,7 @@ class Site:
     def generation(self, view: View) -> int:
         """The generation of a view that is live; refuses one that lacks the beginning of the stream."""
         table = read_table(self.kafka, VIEWS)
-        generation = _pointer(table, view)
+        generation = live_generation(table, view)
         if json.loads(table.get(f"{view}.g{generation}".encode(), b"{}")).get("partial"):
             raise Refused(
                 f'could not use generation {generation} of view "{view}" as the live one: it is partial, for it was '
@@ -95,7 +95,7 @@ class Site:
 
     def pointer(self, view: View) -> int:
         """The generation that topic `views` calls the live one, whatever it is worth; 1 before any switch."""
-        return _pointer(read_table(self.kafka, VIEWS), view)
+        return live_generation(read_table(self.kafka, VIEWS), view)
 
     def create_topics(self, generation: int = 1) -> None:
         """Create the topics that are missing and refuse a stream that could lose records."""
@@ -152,7 +152,8 @@ class Site:
         return DerivedSink(self.archive_folder(generation), state_topic(derived), self.stop, roll_us=self.roll_us)
 
 
-def _pointer(table: Mapping[bytes, bytes], view: View) -> int:
+def live_generation(table: Mapping[bytes, bytes], view: View) -> int:
+    """The generation that a table like topic `views` calls the live one of a view."""
     record = table.get(view.encode())
     return 1 if record is None else int(json.loads(record)["generation"])
 

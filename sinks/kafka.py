@@ -18,16 +18,16 @@ from sinks._written import ID_HEADER, Headers, Ids, Prefix, Written, refusal
 
 __all__ = ["StreamSink", "TopicSpec", "delete_topic", "ensure_topics", "put_table", "stream_topics"]
 
-Resume = Literal["append", "prefix", "ids"]
+Resume = Literal["prefix", "ids"]
 
 
 class StreamSink(FixedPartitionedSink[list[Outgoing], int]):
     """Records to a topic; items are keyed by `stream_key(partition)`, the state of a part is its next offset.
 
-    resume="append": what comes is written (the input cannot be read again anyway). "prefix": the output of a
-    partition is a function of its input, so what stands in the partition after the snapshot is compared with what
-    comes, record by record, and skipped; a difference is refused. "ids": others write to the topic too; records whose
-    id stands there after the snapshot (with the header `flow`, if one is named) are skipped once each.
+    resume="prefix": the output of a partition is a function of its input, so what stands in the partition after the
+    snapshot is compared with what comes, record by record, and skipped; a difference is refused. "ids": others write to
+    the topic too; records whose id stands there after the snapshot (with the header `flow`, if one is named) are
+    skipped once each.
     """
 
     def __init__(
@@ -64,8 +64,6 @@ class StreamSink(FixedPartitionedSink[list[Outgoing], int]):
         """Begin after the snapshot, else at the oldest record."""
         partition = int(for_part)
         producer = shared_producer(self._connection)
-        if self._resume == "append":
-            return _StreamPartition(producer, self._topic, partition, self._stop, None, resume_state or 0)
         producer.drain(self._stop)  # a run that failed in this process may have left records behind
         reader = self._read()
         low, high = reader.watermarks(partition)

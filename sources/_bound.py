@@ -7,7 +7,7 @@ positions would leave holes for ever: a source that is bound begins at the oldes
 import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
@@ -17,6 +17,14 @@ X = TypeVar("X")
 Reached = tuple[str, int]
 """The id of a store and its newest sequence number."""
 Position = tuple[Any, str, int]
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A partition that notes its progress where others can see it."""
+
+    def note_start(self) -> None:
+        """Take back what an earlier run has noted: its output may be gone."""
 
 
 class Binding:
@@ -56,7 +64,10 @@ class Bound(FixedPartitionedSource[X, Position]):
     def build_part(self, step_id: str, for_part: str, resume_state: Position | None) -> "_BoundPartition[X]":
         """Go on at the position, or begin anew when it is worth nothing."""
         position = None if resume_state is None else self._binding.position(resume_state)
-        return _BoundPartition(self._source.build_part(step_id, for_part, position), self._binding.reached)
+        part = self._source.build_part(step_id, for_part, position)
+        if position is None and isinstance(part, Noting):
+            part.note_start()
+        return _BoundPartition(part, self._binding.reached)
 
 
 class _BoundPartition(StatefulSourcePartition[X, Position]):

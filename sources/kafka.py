@@ -118,6 +118,10 @@ class _StreamPartition(Partition[tuple[str, RawBatch], int]):
         self.settle()  # being asked again means that the epoch of the snapshot is closed
         return super().next_batch()
 
+    def note_start(self) -> None:
+        """Take back what an earlier run has noted as the group's progress."""
+        self._feed.note(self._partition, self._position)
+
     def settle(self) -> None:
         if self._snapshot is not None:
             self._feed.note(self._partition, self._snapshot)

@@ -343,7 +343,7 @@ def _write(connection: KafkaConnection, topic: str, partition: int, stop: Stop) 
         frame(20, ("temperature", 95.5)),
         frame(30, ("temperature", 80.0)),
     ]
-    part = StreamSink(connection, topic, stop, resume="append").build_part("test", stream_key(partition), None)
+    part = StreamSink(connection, topic, stop, resume="prefix").build_part("test", stream_key(partition), None)
     part.write_batch([[Outgoing(partition, b"press-01", encode_frame(each)) for each in frames]])
     part.snapshot()
     part.close()

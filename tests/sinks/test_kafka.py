@@ -19,7 +19,9 @@ from deploy.processes import Flow
 from deploy.stack import External, Stack
 from deploy.wait import until
 from sinks import _kafka
-from sinks.kafka import StreamSink, TopicSpec, ensure_topics, put_table, stream_topics
+from sinks._kafka import Reader, shared_producer
+from sinks.kafka import StreamSink, TopicSpec, _StreamPartition, ensure_topics, put_table, stream_topics
+from sources._kafka import Feed
 from sources._partition import Stop
 from sources.kafka import check_topic, committed, partition_count, read_range, read_table, watermarks
 
@@ -238,16 +240,6 @@ def values_of(connection: KafkaConnection, topic: str, partition: int) -> list[s
     return [v.decode() for batch in read_range(connection, topic, bounds) for v in batch.values if v is not None]
 
 
-def test_append_writes_whatever_comes(connection: KafkaConnection, topic: str) -> None:
-    sink = StreamSink(connection, topic, Stop(), resume="append")
-    for _ in range(2):
-        part = sink.build_part("out", stream_key(1), None)
-        part.write_batch([outgoing(1, "a"), outgoing(1, "b", "c")])
-        state = part.snapshot()
-    assert values_of(connection, topic, 1) == ["a", "b", "c", "a", "b", "c"]
-    assert state == 6
-
-
 def test_a_prefix_is_skipped_and_its_position_kept_until_it_is_passed(connection: KafkaConnection, topic: str) -> None:
     sink = StreamSink(connection, topic, Stop(), resume="prefix")
     part = sink.build_part("out", stream_key(2), None)
@@ -264,7 +256,7 @@ def test_a_prefix_is_skipped_and_its_position_kept_until_it_is_passed(connection
 
 def test_own_ids_are_skipped_once_each_among_records_of_others(connection: KafkaConnection, topic: str) -> None:
     mine = StreamSink(connection, topic, Stop(), resume="ids", flow="serve")
-    other = StreamSink(connection, topic, Stop(), resume="append")
+    other = StreamSink(connection, topic, Stop(), resume="ids", flow="archive")
     part = mine.build_part("out", stream_key(0), None)
     part.write_batch([outgoing(0, "a", flow="serve")])
     state = part.snapshot()
@@ -282,7 +274,7 @@ def test_own_ids_are_skipped_once_each_among_records_of_others(connection: Kafka
 
 
 def test_a_record_that_kafka_refuses_ends_the_flow_and_names_it(connection: KafkaConnection, topic: str) -> None:
-    part = StreamSink(connection, topic, Stop(), resume="append").build_part("out", stream_key(3), None)
+    part = StreamSink(connection, topic, Stop(), resume="prefix").build_part("out", stream_key(3), None)
     part.write_batch([[Outgoing(3, None, random.Random(0).randbytes(2 << 20), "large")]])
     with pytest.raises(Refused) as refusal:
         part.snapshot()
@@ -293,7 +285,7 @@ def test_a_record_that_kafka_refuses_ends_the_flow_and_names_it(connection: Kafk
 
 
 def test_a_record_under_the_key_of_another_partition_is_a_defect(connection: KafkaConnection, topic: str) -> None:
-    part = StreamSink(connection, topic, Stop(), resume="append").build_part("out", stream_key(3), None)
+    part = StreamSink(connection, topic, Stop(), resume="prefix").build_part("out", stream_key(3), None)
     with pytest.raises(ValueError, match=r'^record "a" is for partition 2 but came under the key of 3$'):
         part.write_batch([outgoing(2, "a")])
 
@@ -320,7 +312,7 @@ def test_a_stop_while_kafka_is_away_gives_up_waiting(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(_kafka, "STOP_PATIENCE_S", 0.2)
     away = KafkaConnection(bootstrap="127.0.0.1:1")
     stop = Stop()
-    part = StreamSink(away, "any", stop, resume="append").build_part("out", stream_key(0), None)
+    part = _StreamPartition(shared_producer(away), "any", 0, stop, None, 0)
     part.write_batch([outgoing(0, "a")])
     stop.request()
     with pytest.raises(Unavailable, match=r"^could not write 1 records: kafka at 127.0.0.1:1 has acknowledged nothing"):
@@ -344,3 +336,22 @@ def test_topics_are_made_with_the_settings_of_the_stream_and_existing_ones_left_
     for key, value in ((b"a", b"1"), (b"b", b"1"), (b"a", b"2"), (b"b", None)):
         put_table(connection, table, key, value)
     assert read_table(connection, table) == {b"a": b"2"}
+
+
+@pytest.mark.parametrize("kind", [Feed, Reader])
+def test_a_topic_that_was_denied_is_asked_for_again_at_once(
+    connection: KafkaConnection, unique: Callable[[str], str], kind: type[Feed | Reader]
+) -> None:
+    name = unique("late")
+    asking = kind(connection, name)
+    with pytest.raises((KafkaException, Unavailable)):
+        asking.watermarks(0)  # as a broker answers that is about to stop; it would be believed for minutes
+    ensure_topics(connection, [TopicSpec(name=name, partitions=1)])
+    until(lambda: answers(asking) == (0, 0), 30, "the topic to be found")
+
+
+def answers(asking: Feed | Reader) -> tuple[int, int] | None:
+    try:
+        return asking.watermarks(0)
+    except (KafkaException, Unavailable):
+        return None
