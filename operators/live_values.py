@@ -17,6 +17,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from assets.batch import Batch, DerivedBatch, LiveValue
 from assets.frame import DerivedEvent, Frame, Value, event_time
+from assets.status import BAD_NOT_SUPPORTED
 from assets.stream import GONE, MODEL, REMOVED, observation_subject, state_subject
 from operators._places import BEFORE_ALL, Left, Place, Places
 from operators._snapshot import opened, packed, unpacked
@@ -177,6 +178,10 @@ class LiveValues:
         if (offset, basis_index) <= stand.ended.get(event.metric, BEFORE_ALL):
             return  # it ended with its rule
         index = order(basis_index, event.id)
+        subject = state_subject(stand.path, event.asset, event.metric)
+        if event.value is None and event.status == BAD_NOT_SUPPORTED:
+            out.append(LiveValue(subject, b"", partition, offset, index))  # the last that is said of a metric
+            return
         payload = StatePayload(
             event.asset,
             event.metric,
@@ -191,7 +196,6 @@ class LiveValues:
             (partition, offset, index),
             event.basis,
         )
-        subject = state_subject(stand.path, event.asset, event.metric)
         out.append(LiveValue(subject, self._encode(payload), partition, offset, index))
 
     def save(self) -> bytes:

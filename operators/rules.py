@@ -17,7 +17,7 @@ from assets.definition import Definition, Item
 from assets.duration import FROM_STREAM
 from assets.frame import Observation
 from assets.plugins import discover
-from assets.status import BAD_CONFIGURATION_ERROR
+from assets.status import BAD_CONFIGURATION_ERROR, BAD_NOT_SUPPORTED, BAD_WAITING_FOR_INITIAL_DATA
 from operators.asset_logic import AssetLogic, Change, Changes
 from operators.rule import Rule, counts
 
@@ -123,13 +123,13 @@ class Rules(AssetLogic):
 
     def on_definition(self, definition: Definition) -> Changes:
         """Keep the states of unchanged rules, end the others; a rule that cannot be run has a Bad metric."""
-        now_bound = _binding(definition)
+        now_bound, broken = _binding(definition), self._binding.compiled.broken
         after, left = now_bound.compiled.rules, self._left(now_bound)
-        out: list[Change] = []
+        out = [_unknown(metric, definition) for metric in broken if metric not in now_bound.compiled.broken]
         for metric, rule in self._binding.compiled.rules.items():
             now = after.get(metric)
             if now is None or not self._goes_on(metric, rule, now, definition):
-                out += _named(rule, rule.on_end(metric, self.states.pop(metric), self.now))
+                out += _named(rule, _ended(metric, rule.on_end(metric, self.states.pop(metric), self.now), definition))
                 continue
             for source in left[metric]:
                 out += _named(now, now.on_source_left(metric, self.states[metric], source, self.now))
@@ -137,7 +137,8 @@ class Rules(AssetLogic):
             self.states.setdefault(metric, rule.State())
         self.bind(definition)
         self._reckon_due()
-        return out + [Change(metric, None, status=BAD_CONFIGURATION_ERROR) for metric in now_bound.compiled.broken]
+        new = (metric for metric in now_bound.compiled.broken if metric not in broken)
+        return out + [Change(metric, None, status=BAD_CONFIGURATION_ERROR) for metric in new]
 
     def _goes_on(self, metric: str, rule: Rule, now: Rule, definition: Definition) -> bool:
         """Whether a rule is still the one it was, though its item may have another name."""
@@ -219,6 +220,20 @@ class Rules(AssetLogic):
 
     def _reckon_due(self) -> None:
         self.due = min((state.due for state in self.states.values() if state.due is not None), default=None)
+
+
+def _ended(metric: str, changes: Changes, definition: Definition) -> list[Change]:
+    """The last words of a rule: its metric is no more, which is said in any case, or waits for the next value."""
+    last = _unknown(metric, definition)
+    told = list(changes or ())
+    for change in told:
+        change.status = last.status
+    return told or ([] if metric in definition.derive else [last])
+
+
+def _unknown(metric: str, definition: Definition) -> Change:
+    waits = metric in definition.derive
+    return Change(metric, None, status=BAD_WAITING_FOR_INITIAL_DATA if waits else BAD_NOT_SUPPORTED)
 
 
 def _named(rule: Rule, changes: Changes) -> list[Change]:

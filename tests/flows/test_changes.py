@@ -6,10 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assets.batch import DerivedBatch
 from assets.definition import Definition, Item, SourceModel
 from assets.frame import Frame, Observation, Tick, Value
+from assets.newest import Newest
+from operators._assets import Assets
+from operators.live_values import LiveValues
+from operators.rules import Rules
 from tests.changes import BASE, PATH, Records, Views, Writer, changed, cut, item, subject, whole
-from tests.streams import S, tick
+from tests.streams import S, batch, tick
 
 AWAY = "acme/hamburg/forming/line-2"
 ALARM = BASE.derive["overheat"]
@@ -285,6 +290,41 @@ def test_an_asset_that_another_gateway_took_over_is_not_removed_by_the_one_that_
 def test_any_copy_of_a_gateway_may_say_that_an_asset_is_gone() -> None:
     records = [Writer("gw-1-1-of-2", 100).define(0), Writer("gw-1-0-of-3", 200).remove(10)]
     assert whole(records).said("availability") == [("AVAILABLE", 0), ("REMOVED", 10)]
+
+
+def from_the_middle(records: Records, first: int) -> dict[str, bytes]:
+    """What serve has that begins to read the stream at an offset, and derived state at its oldest event."""
+    rules, live, fold = Assets(0, "rules", Rules), LiveValues(), Newest()
+    events = rules.batch(batch(records))
+    fold.take(live.batch(batch(records[first:], first)))
+    fold.take(live.derived(DerivedBatch(0, 0, len(events), list(range(len(events))), events)))
+    return {name: value.payload for name, value in fold.values.items()}
+
+
+STRANGE = changed(derive={"strange": {"rule": "of tomorrow"}})
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        [changed(derive={"overheat": None})],
+        [changed(derive={"overheat": None}), BASE],
+        [changed(derive={"overheat": {**ALARM, "above": 96.0}})],
+        [changed(derive={"overheat": {**ALARM, "above": 96.0}}), changed(derive={"overheat": None})],
+        [STRANGE],
+        [STRANGE, BASE],
+        [STRANGE, changed(derive={"strange": ALARM})],
+        [RENAMED, BASE],
+    ],
+)
+def test_metrics_that_have_ended_before_a_view_begins_to_read_are_not_there_again(models: list[Definition]) -> None:
+    writer, records = begin()
+    records += [writer.define(10 + n, model) for n, model in enumerate(models)]
+    first = len(records)
+    records += [writer.define(20, models[-1], again=True), tick(21, "s")]
+    metrics = {name: payload for name, payload in whole(records).live.items() if name.startswith("state.")}
+    found = from_the_middle(records, first)
+    assert {name: payload for name, payload in found.items() if name.startswith("state.")} == metrics
 
 
 POOL: list[Callable[[Definition], Definition]] = [
