@@ -1,12 +1,14 @@
 """Kafka stopped, killed, frozen, and a full disk, under load: the views wait, say so once, and go on exactly."""
 
 import random
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bench.soak_disk import Disk
 from deploy.wait import until
 from tests.faults.rig import PATIENCE_S, VIEWS, Rig, away, moment
 from tests.forms import OUTAGE_S
@@ -91,6 +93,27 @@ def test_the_archive_waits_for_space_on_a_full_disk_and_goes_on(rig: Rig, small_
     rig.prove(ends)
     assert len(rig.said("archive", "the disk is full", begin)) == 1
     assert len(rig.said("archive", "there is space again", begin)) == 1
+
+
+def test_on_a_full_disk_under_the_recovery_stores_flows_end_and_the_next_start_goes_on(rig: Rig) -> None:
+    shutil.rmtree(rig.folder / "recovery", ignore_errors=True)
+    with Disk(rig.folder / "recovery") as disk:
+        if disk.why_not:
+            pytest.skip(f"a small disk cannot be mounted here: {disk.why_not}")
+        rig.start(*VIEWS)
+        rig.writer.write(5)
+        rig.finish()
+        disk.fill()
+        with rig.writer.load():
+            codes = {view: rig.flows[view].wait(PATIENCE_S) for view in VIEWS}
+        assert codes == dict.fromkeys(VIEWS, 1)
+        for view in VIEWS:
+            assert "database or disk is full" in rig.flows[view].last_lines()
+        disk.empty()
+        rig.start(*VIEWS)
+        ends = rig.settle()
+        rig.stop(*VIEWS)
+    rig.prove(ends, crashed=True)
 
 
 def fill(file: Path) -> None:

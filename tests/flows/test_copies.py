@@ -44,7 +44,7 @@ def through(bench: Bench, copies: int, *, to_the_end: bool) -> None:
         assert not ended(running), ended(running)
         for flow in running:
             flow.signal(SIGTERM)
-        assert [flow.wait(30) for flow in running] == [0] * len(running), [flow.last_lines() for flow in running]
+        assert [flow.wait(60) for flow in running] == [0] * len(running), [flow.last_lines() for flow in running]
     finally:
         for flow in running:
             if flow.running:
@@ -92,8 +92,8 @@ def test_derive_that_takes_up_an_old_store_again_writes_nothing_twice(bench: Ben
     before = bench.ends(state_topic(1))
     flow = bench.flow("derive", recovery=True).start()
     bench.write(4)
-    until(lambda: flow.poll() is not None or bench.finished("derive"), 60, "derive to finish")
-    assert flow.stop(20) == 0, flow.last_lines()
+    until(lambda: flow.poll() is not None or bench.finished("derive"), 90, "derive to finish")
+    assert flow.stop(60) == 0, flow.last_lines()
     assert sum(bench.ends(state_topic(1)).values()) > sum(before.values())
     check_derived(bench, read_stream(bench))
 
@@ -144,7 +144,7 @@ def held(store: Path) -> str:
 
 def test_a_second_process_of_the_same_copy_is_refused(bench: Bench) -> None:
     flow, store = bench.flow("derive", recovery=True, copy="0/3").start(), bench.data / "recovery" / "derive-0-of-3"
-    until(lambda: flow.poll() is not None or held(store) == str(flow.pid), 30, "the lock")
+    until(lambda: flow.poll() is not None or held(store) == str(flow.pid), 90, "the lock")
     second = bench.flow("derive", recovery=True, copy="0/3")
     second.log_path = bench.data / "logs" / "second.log"
     assert second.start().wait(60) == 2
@@ -152,4 +152,4 @@ def test_a_second_process_of_the_same_copy_is_refused(bench: Bench) -> None:
         f'could not use recovery store "{store}": process {flow.pid} uses it; stop that process, or give this one a '
         "store of its own\n"
     )
-    assert flow.stop(20) == 0, flow.last_lines()
+    assert flow.stop(60) == 0, flow.last_lines()

@@ -33,8 +33,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 PACE: Final = 30
 """Seconds of the stream per second of the test."""
-PATIENCE_S: Final = 60
-PROOF_S: Final = 30
+PATIENCE_S: Final = 90
+PROOF_S: Final = 90
 KILLS: Final = 3
 START: Final = 1_800_000_000
 ASSETS: Final = [f"press-{n:02}" for n in range(1, 25)]
@@ -288,7 +288,7 @@ def test_under_way_it_notices_a_deleted_stream(rig: Rig) -> None:
 def test_a_store_that_was_lost_while_it_stood_still_is_filled_from_the_stream(rig: Rig, loss: str) -> None:
     rig.start()
     rig.proved()
-    assert rig.serve.stop() == 0, rig.serve.last_lines()
+    assert rig.serve.stop(60) == 0, rig.serve.last_lines()
     if loss == "wiped":
         rig.wipe()
     else:
