@@ -18,7 +18,8 @@ def ends(event: DerivedEvent) -> bool:
 def keep(metrics: dict[str, DerivedEvent], event: DerivedEvent) -> None:
     """Keep the newest event of each metric of an asset; all that was before its removal, or part of it, is over."""
     if ends(event):
-        metrics.clear()
+        for metric in [name for name, other in metrics.items() if not ends(other) or other.basis != event.basis]:
+            del metrics[metric]
     elif any(ends(other) and other.basis == event.basis for other in metrics.values()):
         return
     metrics[event.metric] = event

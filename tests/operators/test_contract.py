@@ -135,6 +135,16 @@ def test_before_the_stream_nothing_is_kept_over_a_restart(case: Case, world: Wor
     assert {*worker.snapshot().values()} <= {f"{case.name} 1".encode()}
 
 
+def test_a_flood_of_waiting_events_changes_no_last_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    [case] = [case for case in CASES if case.name == "live_values"]
+    for seed in range(60):
+        world, chance = World(seed, 60), Random(seed)
+        whole = case.compared(run(case, Play(case, world).whole()))
+        with monkeypatch.context() as few:
+            few.setattr("operators.live_values.MOST_HELD", 2)
+            assert case.compared(run_cut(case, Play(case, world).cut(chance), chance)) == whole
+
+
 def test_the_hashes_of_python_change_nothing() -> None:
     program = "from tests.operators.contract import digest; print(digest(12, 100))"
     started = [
