@@ -1,4 +1,7 @@
-"""What devices say before the flow can take it: kept on the disk, in order per source, up to a bound.
+"""What devices say before the flow can take it: kept on the disk, in order, up to a bound.
+
+All sources were asked in rounds, and are read back in these rounds: if one were minutes ahead of the others in its own
+time, they would look silent behind the stream.
 
 The file has no name: it ends with the process. What is lost with it was never published, so that the next run's `_gap`
 tells of it.
@@ -13,6 +16,9 @@ from pathlib import Path
 
 from assets.reading import Message
 
+_Place = tuple[int, int] | list[Message]
+"""Where a batch stands in the file, with its length; or the batch itself."""
+
 
 class Backlog:
     """Messages of all sources; written by one thread, then read by others."""
@@ -22,7 +28,8 @@ class Backlog:
         self._most_bytes = most_bytes
         self._size = 0
         self._refused = False
-        self._places: dict[str, deque[tuple[int, int] | list[Message]]] = {}
+        self._places: dict[str, deque[tuple[int, _Place]]] = {}
+        self._waiting: dict[int, int] = {}  # by round, the oldest first: how many batches were not taken yet
         self._lock = threading.Lock()
 
     @property
@@ -30,10 +37,15 @@ class Backlog:
         """Whether the bound is reached or the disk has no space: what comes now should be dropped, and counted."""
         return self._refused or self._size >= self._most_bytes
 
-    def put(self, source: str, messages: list[Message]) -> None:
-        """Keep what came next of a source; what a full disk does not take stays in memory, and is the last."""
+    @property
+    def empty(self) -> bool:
+        """Whether all was taken."""
+        return not self._waiting
+
+    def put(self, source: str, messages: list[Message], turn: int) -> None:
+        """Keep what a source said in a round (they count up); what a full disk does not take stays in memory."""
         data = pickle.dumps(messages, pickle.HIGHEST_PROTOCOL)
-        place: tuple[int, int] | list[Message] = (self._size, len(data))
+        place: _Place = self._size, len(data)
         try:
             done = 0
             while done < len(data):
@@ -42,19 +54,27 @@ class Backlog:
         except OSError:
             self._refused, place = True, messages
         with self._lock:
-            self._places.setdefault(source, deque()).append(place)
+            self._places.setdefault(source, deque()).append((turn, place))
+            self._waiting[turn] = self._waiting.get(turn, 0) + 1
 
-    def take(self, source: str) -> list[Message] | None:
-        """The oldest messages of a source that were not taken yet; the file goes when nobody's are left."""
+    def take(self, source: str) -> list[Message]:
+        """What a source said in the oldest round, unless it was taken; the file goes when nobody's are left."""
         with self._lock:
             places = self._places.get(source)
-            if not places:
-                return None
-            place = places.popleft()
-            if isinstance(place, list):
-                return place
-            start, size = place
-            taken: list[Message] = pickle.loads(os.pread(self._file.fileno(), size, start))  # noqa: S301 - our own
-            if not any(self._places.values()):
+            oldest = next(iter(self._waiting), 0)
+            if not places or places[0][0] > oldest:
+                return []
+            taken = self._read(places.popleft()[1])
+            self._waiting[oldest] -= 1
+            if not self._waiting[oldest]:
+                del self._waiting[oldest]
+            if not self._waiting:
                 os.ftruncate(self._file.fileno(), 0)
             return taken
+
+    def _read(self, place: "_Place") -> list[Message]:
+        if isinstance(place, list):
+            return place
+        start, size = place
+        taken: list[Message] = pickle.loads(os.pread(self._file.fileno(), size, start))  # noqa: S301 - our own
+        return taken

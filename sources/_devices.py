@@ -95,9 +95,13 @@ class Outlet:
         self.queue.append(Mark(now_us(), self._proved, self.received, self.lost, last))
         self._proved = False
 
-    def take(self) -> list[Message]:
-        """Everything handed over so far (called by the flow's thread)."""
-        taken = [self.queue.popleft() for _ in range(len(self.queue))]
+    def take(self, *, to_mark: bool = False) -> list[Message]:
+        """Everything handed over so far, or only up to the next mark (called by the flow's thread)."""
+        taken = []
+        for _ in range(len(self.queue)):
+            taken.append(self.queue.popleft())
+            if to_mark and isinstance(taken[-1], Mark):
+                break
         self._taken += sum(len(message.readings) for message in taken if isinstance(message, Readings))
         return taken
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from bytewax.inputs import FixedPartitionedSource
@@ -26,8 +27,11 @@ class _Intake:
         self._overflow = Overflow(full)
 
     def take(self) -> list[Message]:
-        """What it has said since it was asked last."""
-        return self._overflow.take(self.thread.outlet.take())
+        """What it has said since it was asked last, as far as its next mark.
+
+        So after a stall the sources go on side by side in their own time, and none leads by more than a second.
+        """
+        return self._overflow.take(self.thread.outlet.take(to_mark=True))
 
 
 class Devices(FixedPartitionedSource[tuple[str, list[Message]], None]):
@@ -93,10 +97,12 @@ class Devices(FixedPartitionedSource[tuple[str, list[Message]], None]):
         return self._full()
 
     def _keep(self, backlog: Backlog) -> None:
+        turn = 0
         while not self._flowing.wait(KEEP_INTERVAL_S):
+            turn += 1
             for name, intake in self._intakes.items():
                 if taken := intake.take():
-                    backlog.put(name, taken)
+                    backlog.put(name, taken, turn)
 
 
 class _DevicePartition(Partition[tuple[str, list[Message]], None]):
@@ -112,22 +118,27 @@ class _DevicePartition(Partition[tuple[str, list[Message]], None]):
         self._backlog = backlog
 
     def read(self) -> Items:
-        taken = self._old()
-        if taken is None and self._backlog is None:
-            taken = self._intake.take()
+        taken = self._intake.take() if self._old is None else self._take_old(self._old)
         return [(self._intake.name, taken)] if taken else []
 
-    def _old(self) -> list[Message] | None:
-        """What was read before the flow ran; it waits for room, because it is stored already."""
-        if self._backlog is None or self._full():
-            return None
-        if (taken := self._backlog.take(self._intake.name)) is None:
+    def next_awake(self) -> datetime | None:
+        """At once as long as there is an old round to go through with the others."""
+        return super().next_awake() if self._old is None or self._full() else None
+
+    @property
+    def _old(self) -> Backlog | None:
+        """What was read before the flow ran: first that of all sources, then what they say now."""
+        if self._backlog is not None and self._backlog.empty:
             self._backlog = None
-        return taken
+        return self._backlog
+
+    def _take_old(self, backlog: Backlog) -> list[Message]:
+        """It waits for room, because it is stored already."""
+        return [] if self._full() else backlog.take(self._intake.name)
 
     def drained(self) -> bool:
         self._intake.thread.end()
-        if self._backlog is not None:
+        if self._old is not None:
             return self._full()  # what is left was not published: the next run's gap tells of it
         ended = self._intake.thread.ended  # asked first: its last words come before its end
         return ended and not self._intake.thread.outlet.queue

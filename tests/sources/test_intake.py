@@ -68,6 +68,23 @@ def test_what_was_said_before_the_flow_ran_comes_first_and_in_order(tmp_path: Pa
     assert early.of(Gap) == []
 
 
+def test_after_a_stall_a_source_hands_on_one_second_at_a_time(tmp_path: Path) -> None:
+    steps = Steps()
+    early = Early(Device(steps.work), tmp_path)
+    steps.say(1)
+    kept(steps)
+    early.flow()
+    assert steps.outlet is not None
+    for _ in range(5):
+        steps.say(1)
+        steps.outlet.mark()
+    while len(early.of(Mark)) < 5:
+        marks = len(early.of(Mark))
+        early.step()
+        assert len(early.of(Mark)) <= marks + 1
+    early.end()
+
+
 def test_what_the_backlog_cannot_take_is_counted_and_told_when_the_flow_runs(tmp_path: Path) -> None:
     steps = Steps()
     early = Early(Device(steps.work), tmp_path, 200)
