@@ -4,6 +4,7 @@ What cannot be read, and what an older gateway repeats against the definition in
 definition comes into force.
 """
 
+from collections import Counter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -25,12 +26,15 @@ class Taken(NamedTuple):
     left: set[str]
 
 
-class Definitions(msgspec.Struct):
-    """The definitions of the assets of one partition, each distinct one kept once; plain state for a snapshot."""
+class Definitions(msgspec.Struct, dict=True):
+    """The definitions in force of one partition, each distinct one kept once; plain state for a snapshot."""
 
     templates: dict[str, Definition] = {}
     placements: dict[str, Placement] = {}
     refused: dict[str, list[str]] = {}
+
+    def __post_init__(self) -> None:
+        self._uses = Counter(placement.template for placement in self.placements.values())
 
     def take(self, at: tuple[int, int], frame: Frame, value: Value) -> Taken | Rejected | None:
         """What a `_model` in the record at (partition, offset) changes; the frame's hash tells at once if it is new."""
@@ -48,6 +52,8 @@ class Definitions(msgspec.Struct):
             return self._refuse(at, frame, "conflict", conflict(frame, known.teller))
         template, placement = split(definition, frame.model, teller)
         self.templates.setdefault(placement.template, template)
+        self._uses[placement.template] += 1
+        self._forget(known)
         self.placements[asset] = placement
         self.refused.pop(asset, None)
         said = {name: source.ttl for name, source in definition.sources.items()}
@@ -69,11 +75,17 @@ class Definitions(msgspec.Struct):
         return known is None or known.teller.same_gateway(frame.gateway)
 
     def remove(self, asset: str) -> None:
-        """Forget an asset, and its template if no other asset has it."""
+        """Forget an asset."""
         self.refused.pop(asset, None)
-        placement = self.placements.pop(asset, None)
-        if placement and all(other.template != placement.template for other in self.placements.values()):
-            del self.templates[placement.template]
+        self._forget(self.placements.pop(asset, None))
+
+    def _forget(self, placement: Placement | None) -> None:
+        """A placement is no more, nor is its template if no other one names it."""
+        if placement is None:
+            return
+        self._uses[placement.template] -= 1
+        if not self._uses[placement.template]:
+            del self._uses[placement.template], self.templates[placement.template]
 
     def by_asset(self, ttls: dict[str, int]) -> dict[str, Definition]:
         """The definitions in force, without addresses; assets that differ in nothing share one."""

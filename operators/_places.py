@@ -1,5 +1,7 @@
 """Where assets stand and stood: path, items and units by the definitions on the stream; live values follow it."""
 
+import hashlib
+from collections import Counter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -8,6 +10,8 @@ from assets.definition import Definition, Teller
 from assets.frame import ContractError, Frame, Observation
 
 BEFORE_ALL: Final = (0, -1)
+MOST_OTHERS: Final = 8
+"""Of how many gateways that disagree about an asset the definitions are kept which are not in force."""
 
 
 class Place(msgspec.Struct):
@@ -29,19 +33,34 @@ class Place(msgspec.Struct):
             sorted(definition.derive),
         )
 
+    @property
+    def key(self) -> str:
+        """The 12-digit hash by which stands name it; assets that differ in addresses or sources alone share one."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:12]
+
+
+class Named(NamedTuple):
+    """A definition by the hash in frames, and its place."""
+
+    model: str
+    place: str
+
 
 class Stand(msgspec.Struct):
     """Where an asset stands by the definition in force, which `teller` told; `model` None: the asset is gone.
 
     It is this asset since the offset `since` (0: before all we read). `ended` says where metrics came to their end:
-    at offset and index of a definition that no longer has them.
+    at offset and index of a definition that no longer has them. `others` has, by gateway, the newest definition of each
+    that tells another one than is in force: the frames of that gateway are read by it.
     """
 
     path: str
     since: int = 0
     model: str | None = None
+    place: str = ""
     teller: Teller = Teller()
     ended: dict[str, tuple[int, int]] = {}
+    others: dict[str, Named] = {}
 
     @property
     def gone(self) -> bool:
@@ -50,7 +69,7 @@ class Stand(msgspec.Struct):
 
 
 class _Models(msgspec.Struct):
-    definitions: dict[str, Place]
+    places: dict[str, Place]
     stands: dict[str, Stand]
 
 
@@ -67,10 +86,11 @@ class Left(NamedTuple):
 
 
 class Places:
-    """The places of the assets of one partition."""
+    """The places of the assets of one partition; each distinct one is kept once, and as long as a stand names it."""
 
     def __init__(self) -> None:
         self._models = _Models({}, {})
+        self._uses: Counter[str] = Counter()
         self._frozen: bytes | None = None
 
     def of(self, model: str, asset: str) -> Place | None:
@@ -79,10 +99,14 @@ class Places:
         An asset has none before its own definition was told, though another one may share it: whoever does not know
         where it stands could not end its subjects when it moves.
         """
-        stand, definitions = self._models.stands.get(asset), self._models.definitions
+        stand, places = self._models.stands.get(asset), self._models.places
         if stand is None or stand.model is None:
             return None
-        return definitions.get(model) or definitions[stand.model]
+        if stand.model != model and stand.others:
+            for other in stand.others.values():
+                if other.model == model:
+                    return places[other.place]
+        return places[stand.place]
 
     def begins_after(self, asset: str, offset: int) -> None:
         """What stood under this id up to an offset was another asset."""
@@ -105,36 +129,47 @@ class Places:
         """
         before, teller = self._models.stands.get(frame.asset), Teller(frame.gateway, frame.run)
         if before is not None and before.model == frame.model:
-            if before.teller != teller and before.teller.yields_to(teller):
-                before.teller, self._frozen = teller, None
+            self._repeated(before, teller)
             return None
-        if (place := self._place(frame.model, o)) is None:
+        if before is not None and not before.teller.yields_to(teller) and _is(before.others.get(teller.gateway), frame):
             return None
-        self._frozen = None
-        if before is None or before.gone:
-            since = 0 if before is None else origin[0]
-            self._models.stands[frame.asset] = Stand(place.path, since, frame.model, teller)
-            return None if before is None else Left(before.path, None, {}, [])
-        return self._change(origin, before, Stand(place.path, before.since, frame.model, teller))
-
-    def _place(self, model: str, o: Observation) -> Place | None:
-        """The place by a definition, kept whether it comes into force or not: frames that name it are read by it."""
-        if (known := self._models.definitions.get(model)) is not None:
-            return known
         try:
-            place = self._models.definitions[model] = Place.of(Definition.from_value(o.value))
+            place = Place.of(Definition.from_value(o.value))
         except ContractError:
             return None
-        return place
+        self._frozen = None
+        told = Named(frame.model, self._keep(place))
+        if before is None or before.gone:
+            since = 0 if before is None else origin[0]
+            self._models.stands[frame.asset] = Stand(place.path, since, told.model, told.place, teller)
+            return None if before is None else Left(before.path, None, {}, [])
+        return self._change(origin, before, told, teller)
 
-    def _change(self, origin: tuple[int, int], stand: Stand, now: Stand) -> Left | None:
-        if stand.model is None or now.model is None or not stand.teller.yields_to(now.teller):
+    def _repeated(self, stand: Stand, teller: Teller) -> None:
+        """The definition in force is told again, perhaps by another gateway or run."""
+        if teller.gateway in stand.others:
+            self._drop(stand.others.pop(teller.gateway))
+            self._frozen = None
+        if stand.teller != teller and stand.teller.yields_to(teller):
+            stand.teller, self._frozen = teller, None
+
+    def _change(self, origin: tuple[int, int], stand: Stand, told: Named, teller: Teller) -> Left | None:
+        """Let another definition come into force, or keep it beside the one in force: frames that name it need it."""
+        if teller.gateway in stand.others:
+            self._drop(stand.others.pop(teller.gateway))
+        if not stand.teller.yields_to(teller):
+            self._set_aside(stand, teller.gateway, told)
             return None
-        before, after = (self._models.definitions[model] for model in (stand.model, now.model))
-        metrics = sorted(set(before.metrics) - set(after.metrics))
-        stand.path, stand.model, stand.teller = now.path, now.model, now.teller
+        before, after = self._models.places[stand.place], self._models.places[told.place]
+        replaced = Named(stand.model or "", stand.place)
+        if stand.teller.gateway == teller.gateway:
+            self._drop(replaced)
+        else:
+            self._set_aside(stand, stand.teller.gateway, replaced)
+        path, metrics = stand.path, sorted(set(before.metrics) - set(after.metrics))
+        stand.path, stand.teller, (stand.model, stand.place) = after.path, teller, told
         stand.ended.update(dict.fromkeys(metrics, origin))
-        return Left(before.path, after.path, _ended(before, after), metrics)
+        return Left(path, after.path, _ended(before, after), metrics)
 
     def remove(self, offset: int, frame: Frame) -> Left | None:
         """The asset is gone from the plant, if the gateway that defined it says so."""
@@ -142,10 +177,36 @@ class Places:
         if stand is None or stand.model is None or not stand.teller.same_gateway(frame.gateway):
             return None
         self._models.stands[frame.asset] = Stand(stand.path, offset)
-        if all(other.model != stand.model for other in self._models.stands.values()):
-            del self._models.definitions[stand.model]
+        for named in (Named(stand.model, stand.place), *stand.others.values()):
+            self._drop(named)
         self._frozen = None
         return Left(stand.path, None, {}, [])
+
+    def has_ended(self, stand: Stand, metric: str, basis: tuple[int, int]) -> bool:
+        """Whether a metric came to its end where a derived event has its basis, or after; none comes from before it."""
+        if not stand.ended:
+            return False
+        last = stand.ended.get(metric, BEFORE_ALL)
+        if any(at < basis[0] for at, _ in stand.ended.values()):
+            stand.ended = {name: at for name, at in stand.ended.items() if at[0] >= basis[0]}
+            self._frozen = None
+        return basis <= last
+
+    def _keep(self, place: Place) -> str:
+        key = place.key
+        self._models.places.setdefault(key, place)
+        self._uses[key] += 1
+        return key
+
+    def _drop(self, named: Named) -> None:
+        self._uses[named.place] -= 1
+        if not self._uses[named.place]:
+            del self._uses[named.place], self._models.places[named.place]
+
+    def _set_aside(self, stand: Stand, gateway: str, named: Named) -> None:
+        stand.others[gateway] = named
+        if len(stand.others) > MOST_OTHERS:
+            self._drop(stand.others.pop(next(iter(stand.others))))
 
     def save(self) -> msgspec.Raw:
         """All of it as msgpack; it seldom changes, so it is encoded once."""
@@ -157,6 +218,13 @@ class Places:
         """Take over what was saved; raises `msgspec.DecodeError`."""
         self._frozen = bytes(saved)
         self._models = msgspec.msgpack.decode(self._frozen, type=_Models)
+        living = [stand for stand in self._models.stands.values() if not stand.gone]
+        self._uses = Counter(stand.place for stand in living)
+        self._uses.update(other.place for stand in living for other in stand.others.values())
+
+
+def _is(known: Named | None, frame: Frame) -> bool:
+    return known is not None and known.model == frame.model
 
 
 def _ended(before: Place, after: Place) -> dict[str, str | None]:

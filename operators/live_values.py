@@ -19,11 +19,11 @@ from assets.batch import Batch, DerivedBatch, LiveValue
 from assets.frame import DerivedEvent, Frame, Value, event_time
 from assets.status import BAD_NOT_SUPPORTED
 from assets.stream import GONE, MODEL, REMOVED, observation_subject, state_subject
-from operators._places import BEFORE_ALL, Left, Place, Places
+from operators._places import Left, Place, Places
 from operators._snapshot import opened, packed, unpacked
 from operators._waiting import ends, keep, newest_of
 
-SNAPSHOT_VERSION: Final = 3
+SNAPSHOT_VERSION: Final = 4
 MOST_HELD: Final = 50_000
 """Derived events that may wait; beyond it only the newest of each metric is kept, which is what stays published."""
 _INDEX_BITS: Final = 20
@@ -175,7 +175,7 @@ class LiveValues:
             self._places.begins_after(event.asset, offset)
             out.append(LiveValue(state_subject(stand.path, event.asset, ""), b"", *event.basis))
             return
-        if (offset, basis_index) <= stand.ended.get(event.metric, BEFORE_ALL):
+        if self._places.has_ended(stand, event.metric, (offset, basis_index)):
             return  # it ended with its rule
         index = order(basis_index, event.id)
         subject = state_subject(stand.path, event.asset, event.metric)

@@ -7,6 +7,7 @@ another unit or category is a changed one: its limits mean something else.
 
 import functools
 import operator
+import weakref
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ def _meaning(item: Item) -> tuple[str, str | None]:
 class _Binding:
     """What a definition says to its rules, shared by all assets of which it is true; `watched` is by metric."""
 
-    __slots__ = ("by_item", "compiled", "sources", "watched")
+    __slots__ = ("__weakref__", "by_item", "compiled", "sources", "watched")
 
     def __init__(self, compiled: Compiled, watched: Iterable[_Watched], sources: frozenset[str]) -> None:
         self.compiled, self.sources = compiled, sources
@@ -81,25 +82,28 @@ class _Binding:
 
 _NOTHING = Compiled({})
 _UNBOUND = _Binding(_NOTHING, (), frozenset())
-_bindings: dict[Any, _Binding] = {}
-_compiled: dict[bytes, Compiled] = {}
+_bindings: weakref.WeakValueDictionary[Any, _Binding] = weakref.WeakValueDictionary()
+_compiled: weakref.WeakValueDictionary[bytes, Compiled] = weakref.WeakValueDictionary()
+"""Those that assets have now: what a changed definition replaces is not kept."""
 
 
 def compiled(derive: Mapping[str, dict[str, Any]]) -> Compiled:
     """The rules of a definition's `derive`."""
     key = msgspec.json.encode(derive, order="sorted")
-    if key not in _compiled:
-        _compiled[key] = Compiled(derive)
-    return _compiled[key]
+    made = _compiled.get(key)
+    if made is None:
+        made = _compiled[key] = Compiled(derive)
+    return made
 
 
 def _binding(definition: Definition) -> _Binding:
     made, sources = compiled(definition.derive), definition.all_sources
     watched = tuple(_watched(rule, definition) for rule in made.rules.values())
     key = made, watched, sources
-    if key not in _bindings:
-        _bindings[key] = _Binding(made, watched, sources)
-    return _bindings[key]
+    binding = _bindings.get(key)
+    if binding is None:
+        binding = _bindings[key] = _Binding(made, watched, sources)
+    return binding
 
 
 class Rules(AssetLogic):
