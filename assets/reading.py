@@ -68,6 +68,7 @@ class Mark(msgspec.Struct, gc=False):
 
     `proved` says whether the link was proved (a keep-alive or an answer) since the last mark; `received` counts the
     readings handed over since the process started, `lost` those known to be gone. `last`: the source ends here.
+    `handed`: when the flow took it (us), which may be long after `at`; 0: at once.
     """
 
     at: int
@@ -75,6 +76,7 @@ class Mark(msgspec.Struct, gc=False):
     received: int
     lost: int = 0
     last: bool = False
+    handed: int = 0
 
 
 Message = Readings | Link | Gap | Mark

@@ -32,12 +32,13 @@ NEVER: Final = -(1 << 63)
 
 
 class Accounted(msgspec.Struct, gc=False):
-    """The account of a source at an instant (us): all frames of what it counts as published precede it."""
+    """The account of a source at an instant (us), `handed` on later or (0) at once; what it counts precedes it."""
 
     source: str
     at: int
     account: SourceAccount
     last: bool = False
+    handed: int = 0
 
 
 Said = Frame | Accounted
@@ -182,7 +183,7 @@ class Normalizer:
             dict(self._refused),
             mark.lost,
         )
-        self._out.append(Accounted(self._source, mark.at, account, mark.last))
+        self._out.append(Accounted(self._source, mark.at, account, mark.last, mark.handed))
 
     def _moved(self, at: int) -> None:
         """The first sign of the device in this run ends the gap that the end of the last run began."""

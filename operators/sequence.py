@@ -3,7 +3,8 @@
 (gateway, run, seq) identifies a record, seq = 1, 2, ... per asset and run, so that any consumer sees a hole. A tick
 goes to every partition, where it moves time, so that a gateway that died is missed also where no other has assets. In
 the partitions of their assets it names the sources whose account came since the last one: all they received before
-their mark stands before the tick.
+their mark stands before the tick. A tick bears the time at which it was made: if it bore the time of a mark that had to
+wait, a gateway that catches up would hurry the clock on which other gateways' sources age.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -114,7 +115,7 @@ class Sequencer:
         since = None if self._ticked_at is None else abs(accounted.at - self._ticked_at)
         if since is None or since >= TICK_INTERVAL_US or accounted.last:  # a clock set back must not silence us
             self._ticked_at = accounted.at
-            self._tick(accounted.at)
+            self._tick(accounted.handed or accounted.at)
 
     def _tick(self, at: int) -> None:
         named: dict[int, dict[str, SourceAccount]] = {partition: {} for partition in range(self._partitions)}

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from bytewax.inputs import FixedPartitionedSource
 
-from assets.reading import Message
+from assets.reading import Mark, Message
 from sources._backlog import Backlog
-from sources._devices import DeviceThread, Source
+from sources._devices import DeviceThread, Source, now_us
 from sources._overflow import Overflow
 from sources._partition import LONGEST_WAIT_MS, Partition, Stop
 
@@ -119,6 +119,9 @@ class _DevicePartition(Partition[tuple[str, list[Message]], None]):
 
     def read(self) -> Items:
         taken = self._intake.take() if self._old is None else self._take_old(self._old)
+        for message in taken:
+            if isinstance(message, Mark):
+                message.handed = now_us()
         return [(self._intake.name, taken)] if taken else []
 
     def next_awake(self) -> datetime | None:

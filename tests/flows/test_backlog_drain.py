@@ -12,6 +12,7 @@ from assets.frame import DerivedEvent, Frame, Tick, decode_frame, decode_tick
 from assets.plant import Binding
 from assets.reading import Link, Mark, Message, Reading, Readings
 from operators._assets import Assets
+from operators._links import LinkChange, Links
 from operators.normalize import Normalizer
 from operators.rules import Rules
 from operators.sequence import Sequencer
@@ -20,7 +21,7 @@ from sources._devices import Outlet, now_us
 from sources._intake import _DevicePartition, _Intake
 from sources._partition import Stop
 from tests.sources.test_devices import Device
-from tests.streams import S
+from tests.streams import S, tick
 
 OUTAGE_S = 120
 ROUNDS_PER_S = 4
@@ -125,6 +126,18 @@ def test_no_source_falls_silent_because_another_has_said_more(drained: Drained) 
 
 def test_a_spike_that_is_too_short_for_an_alarm_raises_none(drained: Drained) -> None:
     assert [e for e in drained.events if e.metric == "hot" and e.value != "CLEAR"] == []
+
+
+def test_a_gateway_that_catches_up_does_not_age_the_sources_of_another_one(tmp_path: Path) -> None:
+    links = Links()
+    other = tick(0, "meter", gateway="gw-2")
+    assert list(links.tick(other)) == []
+    assert list(links.said("meter-01", "meter", True, 0)) == [LinkChange("meter-01", "meter", True, 0)]
+    began = now_us()
+    for record in Pipeline(tmp_path).records():
+        if isinstance(record, Tick):
+            assert [change for change in links.tick(record) if change.source == "meter"] == []
+    assert links.clock <= now_us() - began, "the clock runs no faster than the time passes"
 
 
 def test_there_is_one_tick_per_second_of_the_outage(drained: Drained) -> None:

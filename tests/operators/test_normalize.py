@@ -278,6 +278,7 @@ def test_an_account_says_what_became_of_every_reading() -> None:
             "lost": 2,
         },
         "last": False,
+        "handed": 0,
     }
     assert second.account.mark is None  # not proved
     normalizer.take([readings(NOON, Reading("1", 1))])
