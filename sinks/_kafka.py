@@ -39,6 +39,7 @@ PRODUCER: Final[Mapping[str, str | int | bool]] = {
     "queue.buffering.max.messages": 200_000,
     "queue.buffering.max.kbytes": 131_072,
     "reconnect.backoff.max.ms": 1_000,
+    "topic.metadata.refresh.interval.ms": 10_000,  # a broker that starts may deny a topic: that is believed until asked
     "log_level": 0,  # changes of condition are logged here, once
 }
 READER: Final[Mapping[str, str | int | bool]] = {

@@ -46,6 +46,7 @@ SETTINGS: Final[Mapping[str, str | int | bool]] = {
     "fetch.queue.backoff.ms": 5,  # the default of 1 s starves whoever reads faster than 100 000 records/s
     "queued.max.messages.kbytes": 65_536,
     "reconnect.backoff.max.ms": 1_000,
+    "topic.metadata.refresh.interval.ms": 10_000,  # a broker that starts may deny a topic: that is believed until asked
     "allow.auto.create.topics": False,
     "log_level": 0,  # changes of condition are logged here, once
 }
@@ -206,8 +207,7 @@ class Feed:
     def _outage(self, failure: Exception) -> str | None:
         if not isinstance(failure, KafkaException):
             return None
-        error = failure.args[0]
-        return outage(error.name(), self._reason or error.str())
+        return outage(failure.args[0].name(), self._reason or failure.args[0].str())
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
