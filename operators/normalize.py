@@ -76,9 +76,7 @@ class Normalizer:
     def _bind(self, address: str, binding: Binding, key_frame_us: int) -> None:
         channel = Channel(binding.asset, binding.name, binding.item)
         self._channels.setdefault(address, []).append(channel)
-        if binding.asset not in self._assets:
-            self._assets[binding.asset] = KeyFrames(binding.asset, key_frame_us)
-        self._assets[binding.asset].channels.append(channel)
+        self._assets.setdefault(binding.asset, KeyFrames(binding.asset, key_frame_us)).channels.append(channel)
 
     def seed(self, last: Mapping[Key, Observation], mark: int | None = None, stale: Collection[Key] = ()) -> None:
         """Take over what was published last, of another meaning if `stale`; `_gap` from `mark` to the first message."""
