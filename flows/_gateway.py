@@ -9,6 +9,8 @@ from assets.condition import Refused
 from assets.plant import Plant, load
 from assets.stream import ASSET_STREAM, DEAD_LETTERS, partition_of
 from flows._former import in_turn, read_tails, send_former
+from flows._searched import Searched
+from flows._shares import shares
 from flows._site import Site
 from flows._store import named_store
 from operators._tails import Tails, copy_name
@@ -20,6 +22,7 @@ from sources import connect
 from sources._backlog import Backlog
 from sources._devices import now_us
 from sources._intake import Devices
+from sources._kafka_newest import newest_us
 from sources._partition import Stop
 from sources.kafka import partition_count
 
@@ -39,7 +42,7 @@ class Gateway:
 
     @classmethod
     def of(cls, site: Site) -> tuple[Self, Devices, Outbox]:
-        """The gateway of this process, its devices, and its way to Kafka; copy i of N owns every N-th source.
+        """The gateway of this process, its devices, and its way to Kafka; a copy i/N owns its share of the sources.
 
         The plant is checked before all else, and the devices are read before Kafka is asked for anything. A run is
         newer than those before it, whatever the clock says.
@@ -47,8 +50,9 @@ class Gateway:
         plant = load(site.plant)
         i, n = map(int, site.copy.split("/"))
         name = copy_name(site.gateway, i, n)
-        sources = tuple(sorted(plant.sources)[i::n])
-        if i and not sources:
+        copies = shares(site.data / "spool", site.gateway, plant.sources, n)
+        sources = tuple(source for source, copy in copies.items() if copy == i)
+        if plant.sources and not sources:
             raise Refused(
                 f"could not start copy {site.copy} of ingest: the plant has {len(plant.sources)} sources, so "
                 "none is left for this copy; start fewer copies"
@@ -61,7 +65,7 @@ class Gateway:
                 site.create_topics()
                 partitions = site.partitions()
                 send_former(site, n, partitions)
-                tails = read_tails(site.kafka, Tails(site.gateway), spool, partitions, partial(_enough, name, sources))
+                tails = _read_tails(site, plant, sources, spool, partitions)
             letters = missing_by_id(spool, site.kafka, DEAD_LETTERS, site.stop)
             outbox = open_outbox(spool, site.kafka, site.stop, {ASSET_STREAM: tails.missing, DEAD_LETTERS: letters})
         except BaseException:
@@ -70,7 +74,8 @@ class Gateway:
         devices.go_on(lambda: outbox.full)
         for asset in plant.assets.values():
             tails.values.define(asset.id, asset.definition)
-        gone = frozenset() if i else frozenset(tails.assets - set(plant.assets))
+        first = i == min(copies.values(), default=0)
+        gone = frozenset(tails.assets - set(plant.assets)) if first else frozenset[str]()
         return cls(name, max(began, tails.run + 1), plant, partitions, sources, tails, gone), devices, outbox
 
     @property
@@ -101,9 +106,17 @@ def _devices(plant: Plant, names: tuple[str, ...], stop: Stop) -> Devices:
     return Devices(sources, stop, known=store.parts("ingest.devices") if store else ())
 
 
-def _enough(name: str, sources: Collection[str], tails: Tails) -> bool:
-    """Whether this copy wrote under its name, or its sources were all read by others: their tails are near."""
-    return name in tails.names or all(map(tails.heard, sources))
+def _read_tails(site: Site, plant: Plant, sources: Collection[str], spool: Spool, partitions: int) -> Tails:
+    """The tails of this copy's sources, searched for no further back than any copy has searched before."""
+    newest = newest_us(site.kafka, ASSET_STREAM, partitions)
+    searched = Searched(site.data / "spool" / f"{site.gateway}.sources.json", plant.sources, newest)
+    near, since, tails = partial(_enough, sources), searched.since(sources), Tails(site.gateway)
+    return read_tails(site.kafka, tails, spool, partitions, near, stop=site.stop, searched=searched, since=since)
+
+
+def _enough(sources: Collection[str], tails: Tails) -> bool:
+    """Whether something was said of all these sources, by whichever copy."""
+    return all(map(tails.heard, sources))
 
 
 def frames_sink(outbox: Outbox, gateway: Gateway) -> SpooledSink:

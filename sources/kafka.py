@@ -183,14 +183,19 @@ def read_table(connection: KafkaConnection, topic: str) -> dict[bytes, bytes]:
     return table
 
 
-def read_range(connection: KafkaConnection, topic: str, bounds: Mapping[int, tuple[int, int]]) -> Iterator[RawBatch]:
-    """The records of the named partitions, each from an offset to an offset (exclusive); partitions interleave."""
+def read_range(
+    connection: KafkaConnection, topic: str, bounds: Mapping[int, tuple[int, int]], stop: Stop | None = None
+) -> Iterator[RawBatch]:
+    """The records of the named partitions, each from an offset to an offset (exclusive); partitions interleave.
+
+    With `stop` it ends with `Unavailable` as soon as a stop is asked for.
+    """
     feed = Feed(connection, topic, bounded=True)
     try:
         for partition, (start, end) in bounds.items():
             feed.check_start(partition, start, *feed.wait_for(lambda p=partition: feed.watermarks(p)))  # type: ignore[misc]
             feed.open(partition, start, end)
-        yield from _drain(feed, set(bounds))
+        yield from _drain(feed, set(bounds), stop)
     finally:
         feed.close()
 
@@ -208,14 +213,16 @@ def check_topic(connection: KafkaConnection, topic: str) -> None:
         )
 
 
-def _drain(feed: Feed, partitions: set[int]) -> Iterator[RawBatch]:
+def _drain(feed: Feed, partitions: set[int], stop: Stop | None) -> Iterator[RawBatch]:
     deadline = monotonic() + SILENCE_TIMEOUT_S
     while partitions:
+        _heed(stop, feed.topic)
         feed.fetch(FETCH_S)
         for partition in sorted(partitions):
             while batch := feed.take(partition):
                 deadline = monotonic() + SILENCE_TIMEOUT_S
                 yield batch
+                _heed(stop, feed.topic)
                 if batch.end:
                     partitions.remove(partition)
                     break
@@ -224,6 +231,11 @@ def _drain(feed: Feed, partitions: set[int]) -> Iterator[RawBatch]:
                 f'could not read topic "{feed.topic}" to the end: '
                 f"{feed.server} sent nothing for {SILENCE_TIMEOUT_S:g} s"
             )
+
+
+def _heed(stop: Stop | None, topic: str) -> None:
+    if stop is not None and stop.requested:
+        raise Unavailable(f'reading topic "{topic}" was stopped before its end; the next start reads it again')
 
 
 def _ask(connection: KafkaConnection, topic: str, question: Callable[[Feed], T], group: str | None = None) -> T:

@@ -1,24 +1,26 @@
 """What earlier runs of a gateway left: other numbers of copies, and tails that are far back."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from assets.batch import Outgoing
+from assets.batch import Outgoing, RawBatch
 from assets.condition import Refused, Unavailable
 from assets.connection import KafkaConnection
 from assets.frame import Frame, Tick, encode_frame, encode_tick
 from deploy.wait import until
 from flows import _former
 from flows._former import in_turn, read_tails, send_former
+from flows._searched import Searched
 from flows._site import Site
 from operators._tails import Tails
 from sinks._kafka import shared_producer
-from sinks._spool import Block, Spool
+from sinks._spool import Block, Checkpoint, Spool
 from sinks.kafka import TopicSpec, ensure_topics
+from sources._partition import Stop
 from sources.kafka import read_range, watermarks
 from tests.streams import S, frame, tick
 
@@ -169,3 +171,57 @@ def test_a_source_that_no_look_finds_is_searched_for_to_the_beginning_of_the_str
     assert (far.mark("m", {0}), far.mark("s", {0})) == (20 * S, 10 * S)
     none = read_tails(stream.connection, Tails("gw-3"), spool, 1)
     assert (none.names, none.run) == (set(), 0)
+
+
+class Offsets:
+    """A stream of one partition with a record per second, in the place of Kafka; some of them are ticks of "gw-1"."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, ticks: Mapping[int, Tick], end: int = 100_000) -> None:
+        self.ticks, self.end, self.read = ticks, end, 0
+        known = {
+            "newest_us": lambda *_: end * S,
+            "watermarks": lambda *_: {0: (0, end)},
+            "offsets_at": lambda *asked: {0: min(end, -(-asked[2] // S))},
+            "read_range": self._read,
+        }
+        for name, answer in known.items():
+            monkeypatch.setattr(_former, name, answer)
+
+    def _read(
+        self, _: object, topic: str, bounds: Mapping[int, tuple[int, int]], stop: Stop | None = None
+    ) -> Iterator[RawBatch]:
+        for start, end in bounds.values():
+            self.read += end - start
+            for at in (at for at in sorted(self.ticks) if start <= at < end):
+                yield RawBatch(topic, 0, at, at + 1, [at], [None], [encode_tick(self.ticks[at])])
+
+
+CONNECTION = KafkaConnection(bootstrap="127.0.0.1:1")
+
+
+def test_a_copy_with_a_checkpoint_looks_further_back_for_a_source_that_was_another_copys(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ticks = {3: tick(3, "t", gateway="gw-1-1-of-2"), 99_990: tick(99_990, "s", gateway="gw-1-0-of-2")}
+    Offsets(monkeypatch, ticks)
+    spool = Spool(tmp_path, 1 << 20)
+    spool.save(Checkpoint(99_995 * S, {"asset-stream/0": (0, 99_996)}))
+    tails = read_tails(CONNECTION, Tails("gw-1"), spool, 1, lambda found: found.heard("s") and found.heard("t"))
+    assert (tails.mark("s", {0}), tails.mark("t", {0})) == (99_990 * S, 3 * S)
+
+
+def test_a_source_nobody_ever_heard_is_searched_for_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stream = Offsets(monkeypatch, {99_990: tick(99_990, "s")})
+    spool = Spool(tmp_path / "gw-1", 1 << 20)
+    spool.save(Checkpoint(99_995 * S, {"asset-stream/0": (0, 99_996)}))
+
+    def start() -> int:
+        stream.read = 0
+        searched = Searched(tmp_path / "known", ["s", "never"], stream.end * S)
+        enough, since = (lambda found: found.heard("never")), searched.since(["never"])
+        tails = read_tails(CONNECTION, Tails("gw-1"), spool, 1, enough, searched=searched, since=since)
+        assert tails.heard("s")
+        return stream.read
+
+    assert start() > stream.end
+    assert start() < stream.end // 10
