@@ -75,7 +75,7 @@ def outlived(subject: str, payload: bytes, later: Mapping[str, bytes]) -> bool:
     model = later.get(f"{subject.rpartition('.')[0]}.{MODEL}")
     if model is None:
         return False
-    return told.item == GAP or (told.item[0] != "_" and told.item not in _tell(model).value["items"])
+    return told.item == GAP or (told.item[0] != "_" and told.item not in _tell(model).value.get("items", {}))
 
 
 def compare_values(

@@ -8,8 +8,10 @@ import pytest
 
 from assets.batch import DerivedBatch, RawBatch
 from assets.condition import Refused
+from assets.definition import Definition
 from assets.frame import DerivedEvent, Flag, Frame, Tick
 from assets.newest import Newest
+from assets.status import BAD_NOT_SUPPORTED
 from assets.stream import ASSET_STREAM, state_topic
 from operators._assets import Assets
 from operators.decode import FrameDecoder, decode_events
@@ -154,6 +156,44 @@ def test_beginning_after_the_last_key_frame_of_an_asset_is_seen() -> None:
     whole, begin = fold(0, stream, events, 0, 1000), last_key_frames(stream) + 1
     later = fold(0, stream, events, begin, 1000)
     assert lasting(whole, later, {0: begin}).keys() > later.keys()
+
+
+def of_an_edited_plant(after: Definition) -> list[Frame | Tick]:
+    """An asset whose definition changes at second 50, with a key frame every ten seconds."""
+    stream: list[Frame | Tick] = []
+    for at in range(100):
+        model = LINES[1] if at < 50 else after
+        values = [("state", ("Idle", "Execute")[at // 4 % 2]), ("temperature", 80.0 + at % 15)]
+        known = [(item, value) for item, value in values if item in model.items]
+        key = at % 10 == 0
+        begins = [("_model", model.value()), ("_availability", "AVAILABLE")] if key else []
+        flags = KEYFRAME if key and at not in {0, 50} else 0
+        made = frame(at, *((item, value, 0, None, flags) for item, value in (*begins, *known)), run=1 + (at >= 50))
+        made.model = model.model
+        stream += [made, tick(at, "s", run=made.run)]
+    return stream
+
+
+def test_serve_from_after_a_rule_was_removed_has_no_last_word_of_it() -> None:
+    left = {metric: rule for metric, rule in RULES.items() if metric != "overheat"}
+    stream = of_an_edited_plant(msgspec.structs.replace(LINES[1], derive=left))
+    events = Assets(0, "rules", Rules).batch(batch(stream))
+    assert [event.status for event in events if event.metric == "overheat"][-1] == BAD_NOT_SUPPORTED
+    begins = range(1, last_key_frames(stream) + 1)
+    assert len(begins) > 150
+    assert check_from(0, stream, begins) == 0
+    for begin in (0, 99, 101, 150):
+        assert not [subject for subject in fold(0, stream, events, begin, 7) if subject.endswith("overheat")]
+
+
+def test_serve_from_after_all_items_were_removed_has_none_of_their_values() -> None:
+    bare = msgspec.structs.replace(LINES[1], items={}, derive={"availability": RULES["availability"]})
+    stream = of_an_edited_plant(bare)
+    gap = frame(51, ("_gap", {"items": ["state"], "from": 0, "to": 1, "reason": "x", "lost": None}), run=2)
+    old = frame(52, ("ghost", 1), run=2)
+    gap.model = old.model = bare.model
+    stream[104:104] = [gap, old]
+    assert check_from(0, stream, range(1, last_key_frames(stream) + 1)) > 0
 
 
 def first_of_second_run(plant: Plant) -> dict[int, int]:
