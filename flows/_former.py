@@ -9,7 +9,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from time import monotonic
 from typing import Final
@@ -70,14 +70,14 @@ def send_former(site: Site, copies: int, partitions: int) -> None:
         if folder.name in own or not named_as(site.gateway, folder.name) or not folder.is_dir():
             continue
         spool = Spool(folder, site.spool_bytes)
-        if any(True for _ in spool.pending()):
-            log.warning('another number of copies left records in spool "%s"; sending them first', folder)
-            tails = read_tails(site.kafka, Tails(site.gateway), spool, partitions, stop=site.stop)
-            letters = missing_by_id(spool, site.kafka, DEAD_LETTERS, site.stop)
-            missing = {ASSET_STREAM: tails.missing, DEAD_LETTERS: letters}
-            open_outbox(spool, site.kafka, site.stop, missing).finish()
-        spool.close()
-        shutil.rmtree(folder)  # what it knows of Kafka would grow old
+        with closing(spool):  # also if Kafka goes away: it is asked again
+            if any(True for _ in spool.pending()):
+                log.warning('another number of copies left records in spool "%s"; sending them first', folder)
+                tails = read_tails(site.kafka, Tails(site.gateway), spool, partitions, stop=site.stop)
+                letters = missing_by_id(spool, site.kafka, DEAD_LETTERS, site.stop)
+                missing = {ASSET_STREAM: tails.missing, DEAD_LETTERS: letters}
+                open_outbox(spool, site.kafka, site.stop, missing).finish()
+            shutil.rmtree(folder)  # what it knows of Kafka would grow old
 
 
 def read_tails(

@@ -9,6 +9,7 @@ from assets.condition import Refused
 from assets.plant import Plant, load
 from assets.stream import ASSET_STREAM, DEAD_LETTERS, partition_of
 from flows._former import in_turn, read_tails, send_former
+from flows._patience import patiently
 from flows._searched import Searched
 from flows._shares import shares
 from flows._site import Site
@@ -45,7 +46,7 @@ class Gateway:
         """The gateway of this process, its devices, and its way to Kafka; a copy i/N owns its share of the sources.
 
         The plant is checked before all else, and the devices are read before Kafka is asked for anything. A run is
-        newer than those before it, whatever the clock says.
+        newer than those before it, whatever the clock says. The devices' `go_on` is for whoever has built the flow.
         """
         plant = load(site.plant)
         i, n = map(int, site.copy.split("/"))
@@ -61,17 +62,14 @@ class Gateway:
         devices, began = _devices(plant, sources, site.stop), now_us()
         devices.begin(Backlog(spool.folder, site.spool_bytes))
         try:
-            with in_turn(site):
-                site.create_topics()
-                partitions = site.partitions()
-                send_former(site, n, partitions)
-                tails = _read_tails(site, plant, sources, spool, partitions)
+            partitions, tails = patiently(
+                site.stop, lambda: _asked(site, n, lambda found: _read_tails(site, plant, sources, spool, found))
+            )
             letters = missing_by_id(spool, site.kafka, DEAD_LETTERS, site.stop)
             outbox = open_outbox(spool, site.kafka, site.stop, {ASSET_STREAM: tails.missing, DEAD_LETTERS: letters})
         except BaseException:
             devices.end()
             raise
-        devices.go_on(lambda: outbox.full)
         for asset in plant.assets.values():
             tails.values.define(asset.id, asset.definition)
         first = i == min(copies.values(), default=0)
@@ -98,6 +96,15 @@ class Gateway:
 
     def _assets_of(self, source: str) -> set[str]:
         return {binding.asset for bound in self.plant.bindings(source).values() for binding in bound}
+
+
+def _asked(site: Site, copies: int, tails: Callable[[int], Tails]) -> tuple[int, Tails]:
+    """How many partitions the stream has and what stands there of earlier runs; asked by one copy at a time."""
+    with in_turn(site):
+        site.create_topics()
+        partitions = site.partitions()
+        send_former(site, copies, partitions)
+        return partitions, tails(partitions)
 
 
 def _devices(plant: Plant, names: tuple[str, ...], stop: Stop) -> Devices:

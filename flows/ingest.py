@@ -13,6 +13,7 @@ from assets.batch import Outgoing
 from assets.reading import Message
 from flows._gateway import Gateway, frames_sink, letters_sink
 from flows._manifest import checked
+from flows._patience import patiently
 from flows._site import entry, start
 from operators.dead_letters import dead_letters
 from operators.normalize import normalize
@@ -52,4 +53,14 @@ def flow(plant: str | None = None) -> Dataflow:
     """Read the plant of `$PENSTOCK_PLANT` (default: the demo's)."""
     site = start(plant)
     gateway, devices, outbox = Gateway.of(site)
-    return checked(site, build(gateway, devices, frames_sink(outbox, gateway), letters_sink(outbox, site)))
+
+    def made() -> Dataflow:
+        return checked(site, build(gateway, devices, frames_sink(outbox, gateway), letters_sink(outbox, site)))
+
+    try:
+        ready = patiently(site.stop, made)
+    except BaseException:
+        devices.end()
+        raise
+    devices.go_on(lambda: outbox.full)
+    return ready
