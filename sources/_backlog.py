@@ -7,15 +7,22 @@ The file has no name: it ends with the process. What is lost with it was never p
 tells of it.
 """
 
+import logging
 import os
 import pickle
 import tempfile
 import threading
 from collections import deque
 from pathlib import Path
+from time import monotonic
+from typing import Final
 
 from assets.reading import Message
 
+log = logging.getLogger(__name__)
+
+LEAVE_AFTER_S: Final = 3.0
+"""How long a stop lets what was read before the flow ran go through it."""
 _Place = tuple[int, int] | list[Message]
 """Where a batch stands in the file, with its length; or the batch itself."""
 
@@ -31,6 +38,8 @@ class Backlog:
         self._places: dict[str, deque[tuple[int, _Place]]] = {}
         self._waiting: dict[int, int] = {}  # by round, the oldest first: how many batches were not taken yet
         self._lock = threading.Lock()
+        self._leave_at: float | None = None
+        self._left = False
 
     @property
     def full(self) -> bool:
@@ -41,6 +50,23 @@ class Backlog:
     def empty(self) -> bool:
         """Whether all was taken."""
         return not self._waiting
+
+    def left(self, full: bool) -> bool:
+        """After a stop was asked for: whether the rest stays, for want of room or time; so it is for all sources then.
+
+        Nothing may be taken after that, because nobody would wait for it.
+        """
+        with self._lock:
+            if self._leave_at is None:
+                self._leave_at = monotonic() + LEAVE_AFTER_S
+            if self._waiting and not self._left and (full or monotonic() >= self._leave_at):
+                self._left = True
+                log.warning(
+                    "%d batches that were read before Kafka answered are not published before the stop; "
+                    "the `_gap` of the next start covers their time",
+                    sum(self._waiting.values()),
+                )
+            return self._left
 
     def put(self, source: str, messages: list[Message], turn: int) -> None:
         """Keep what a source said in a round (they count up); what a full disk does not take stays in memory."""
@@ -62,7 +88,7 @@ class Backlog:
         with self._lock:
             places = self._places.get(source)
             oldest = next(iter(self._waiting), 0)
-            if not places or places[0][0] > oldest:
+            if self._left or not places or places[0][0] > oldest:
                 return []
             taken = self._read(places.popleft()[1])
             self._waiting[oldest] -= 1

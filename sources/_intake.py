@@ -126,7 +126,7 @@ class _DevicePartition(Partition[tuple[str, list[Message]], None]):
 
     def next_awake(self) -> datetime | None:
         """At once as long as there is an old round to go through with the others."""
-        return super().next_awake() if self._old is None or self._full() else None
+        return super().next_awake() if self._old is None or self._quiet or self._full() else None
 
     @property
     def _old(self) -> Backlog | None:
@@ -142,7 +142,7 @@ class _DevicePartition(Partition[tuple[str, list[Message]], None]):
     def drained(self) -> bool:
         self._intake.thread.end()
         if self._old is not None:
-            return self._full()  # what is left was not published: the next run's gap tells of it
+            return self._old.left(self._full())
         ended = self._intake.thread.ended  # asked first: its last words come before its end
         return ended and not self._intake.thread.outlet.queue
 

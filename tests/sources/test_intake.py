@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
-from assets.reading import Gap, Mark
+import pytest
+
+from assets.reading import Gap, Mark, Reading, Readings
 from deploy.wait import until
+from sources import _backlog
 from sources._backlog import Backlog
-from sources._devices import Outlet
+from sources._devices import Outlet, now_us
 from sources._intake import Devices
 from sources._partition import Stop
 from tests.sources.test_devices import Device, Engine, reading
@@ -45,6 +48,13 @@ class Steps:
         for _ in range(count):
             self.outlet.put(reading(self.said))
             self.said += 1
+
+    def say_together(self, count: int) -> None:
+        """In one piece, which nobody can take a part of."""
+        until(lambda: self.outlet is not None, SECONDS, "the device to be read")
+        assert self.outlet is not None
+        self.outlet.put(Readings(now_us(), [Reading("a", self.said + n) for n in range(count)]))
+        self.said += count
 
 
 def kept(steps: Steps) -> None:
@@ -88,7 +98,7 @@ def test_after_a_stall_a_source_hands_on_one_second_at_a_time(tmp_path: Path) ->
 def test_what_the_backlog_cannot_take_is_counted_and_told_when_the_flow_runs(tmp_path: Path) -> None:
     steps = Steps()
     early = Early(Device(steps.work), tmp_path, 200)
-    steps.say(20)
+    steps.say_together(20)
     until(lambda: early.backlog.full, SECONDS, "the backlog to be full")
     steps.say(30)
     kept(steps)
@@ -114,6 +124,35 @@ def test_while_there_is_no_room_the_backlog_waits_and_a_stop_leaves_it_unpublish
     assert early.messages == []
     early.end()
     assert early.messages == [], "the last mark would promise what was not published"
+
+
+def test_a_stop_leaves_what_takes_too_long_and_takes_nothing_of_it_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_backlog, "LEAVE_AFTER_S", 0.0)
+    steps = Steps()
+    early = Early(Device(steps.work), tmp_path)
+    for _ in range(3):
+        steps.say(1)
+        kept(steps)
+    early.flow()
+    early.until(early.values)
+    early.end()
+    assert early.values() == [0], "a stop has no time for the rest"
+
+
+def test_what_a_stop_has_left_for_want_of_room_stays_left_when_there_is_room(tmp_path: Path) -> None:
+    steps = Steps()
+    early = Early(Device(steps.work), tmp_path)
+    steps.say(1)
+    kept(steps)
+    early.room = False
+    early.flow()
+    early.stop.request()
+    early.step()
+    early.room = True
+    early.end()
+    assert early.messages == []
 
 
 def test_sources_leave_their_devices_when_there_will_be_no_flow(tmp_path: Path) -> None:
