@@ -4,7 +4,6 @@ While Kafka takes them, records are sent from memory and the disk is only writte
 stay on the disk alone, and are read from there, in order, when there is room again. Nobody waits for Kafka.
 """
 
-import errno
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -16,10 +15,12 @@ from confluent_kafka import KafkaError, Message
 
 from assets.batch import Outgoing
 from assets.condition import Unavailable
+from sinks._blocks import FULL, Disk, produce
 from sinks._kafka import SharedProducer
 from sinks._spool import Block, Checkpoint, Spool, part_name
-from sinks._wait import DiskSpace, Patience, Stopping
-from sinks._written import headers_of, refusal
+from sinks._unfiled import Sent, Unfiled
+from sinks._wait import Patience, Stopping
+from sinks._written import refusal
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,6 @@ PUMP_S: Final = (0.02, 0.25)
 SLICE_S: Final = 0.1
 SETTLE_S: Final = 2.0
 """How long a stop lets Kafka take to acknowledge the rest, before it is left to the spool."""
-FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 Missing = Callable[[int, list[Outgoing]], list[Outgoing]]
 """Given a partition and records that an earlier process left: those that do not stand in the topic yet."""
@@ -59,8 +59,8 @@ class Outbox:
         self._checked = self._inherited
         self._saved_at = self._pumped_at = monotonic()
         self._settle_until: float | None = None
-        self._disk = DiskSpace(log, spool.folder)
-        self._unspooled = False
+        self._disk = Disk(spool)
+        self._unfiled = Unfiled()
 
     @property
     def full(self) -> bool:
@@ -77,7 +77,7 @@ class Outbox:
     @property
     def waiting(self) -> bool:
         """Whether there is anything that Kafka has not acknowledged."""
-        return self._behind or bool(self._unacknowledged)
+        return self._behind or bool(self._unacknowledged) or bool(self._unfiled)
 
     def write(self, topic: str, partition: int, records: list[Outgoing]) -> None:
         """Take over records: when this returns, the end of the process does not lose them."""
@@ -90,9 +90,7 @@ class Outbox:
         """Make durable what waits, once a second; after a stop was asked for, give Kafka some time first."""
         with self._lock:
             self._pump()
-            if self._unspooled:
-                self._producer.drain(self._stop)
-                self._unspooled = False
+            self._file()
             if self._stop.requested:
                 self._settle()
             elif monotonic() - self._saved_at >= SAVE_INTERVAL_S:
@@ -117,29 +115,42 @@ class Outbox:
             self._pump()
 
     def _spooled(self, block: Block) -> bool:
-        """Whether the spool has it; not before Kafka has all that is in no file: a kill would take just that."""
-        if self._unspooled and self._producer.waiting:
-            return False
-        self._unspooled = False
+        """Whether the spool has it, and all that is in no file before it: a kill would take just that."""
+        begun = self._unfiled.has(block)
+        if not self._file() or begun:
+            return not self._unfiled
         ready = not self._behind
-        try:
-            position = self._spool.append(block)
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            self._disk.refused()
+        if (position := self._disk.append(block)) is None:
             return False
-        self._disk.taken()
         if ready:
             self._send(position, block)
         return True
 
+    def _file(self) -> bool:
+        """Bring into the spool what the client was given without it; whether nothing of that is left."""
+        while sent := self._unfiled.first:
+            if (position := self._disk.append(sent.block)) is None:
+                return False
+            self._unfiled.forget(sent)
+            sent.position = position
+            self._unacknowledged[position] = None
+            self._given(position, sent.block, sent.rest)
+        return True
+
     def _direct(self, block: Block) -> bool:
+        """Whether the client has it all; a part of it that did is no reason to begin again."""
         if self._behind:
             return False
-        self._unspooled = True
-        block.records = block.records[self._produce(block, self._refused) :]
-        return not block.records
+        sent = self._unfiled.sent(block)
+        rest = Block(block.topic, block.partition, sent.rest)
+        sent.rest = sent.rest[produce(self._producer, rest, partial(self._acknowledge_sent, sent), self._refused) :]
+        return not sent.rest
+
+    def _acknowledge_sent(self, sent: Sent, error: KafkaError | None, last: Message) -> None:
+        if error is None and sent.position is None:
+            self._unfiled.forget(sent)
+        else:
+            self._acknowledge(sent.position or 0, part_name(sent.block), error, last)
 
     @property
     def _behind(self) -> bool:
@@ -148,23 +159,13 @@ class Outbox:
 
     def _send(self, position: int, block: Block) -> None:
         """Give a block to the client; what does not fit into its queue is the rest, for the next time."""
-        self._next = position + 1
         self._unacknowledged[position] = None
-        sent = self._produce(block, partial(self._acknowledge, position, part_name(block)))
-        rest = block.records[sent:]
-        self._rest = (position, Block(block.topic, block.partition, rest)) if rest else None
+        done = partial(self._acknowledge, position, part_name(block))
+        self._given(position, block, block.records[produce(self._producer, block, done, self._refused) :])
 
-    def _produce(self, block: Block, done: Callable[[KafkaError | None, Message], None]) -> int:
-        """Produce records until the queue is full; returns how many. Kafka keeps the order, so the last one tells."""
-        produce, topic, partition, records = self._producer.produce, block.topic, block.partition, block.records
-        last = len(records) - 1
-        for i, record in enumerate(records):
-            report = done if i == last else self._refused
-            try:
-                produce(topic, record.value, record.key, partition, report, None, 0, headers_of(record))
-            except BufferError:
-                return i
-        return len(records)
+    def _given(self, position: int, block: Block, rest: list[Outgoing]) -> None:
+        self._next = position + 1
+        self._rest = (position, Block(block.topic, block.partition, rest)) if rest else None
 
     def _acknowledge(self, position: int, part: str, error: KafkaError | None, last: Message) -> None:
         if error is not None:
@@ -234,6 +235,11 @@ class Outbox:
             self._producer.drain_within(SLICE_S)
             self._pump()
         self._save(sync=self.waiting)
+        if not self._file():
+            raise Unavailable(
+                f'could not keep {len(self._unfiled)} blocks before the stop: the disk of spool "{self._spool.folder}" '
+                "is full, and Kafka is away: they are lost, and the next start tells of the gap"
+            )
         if first and self.waiting:
             log.warning(
                 'blocks %d to %d wait in spool "%s" for Kafka; the next start writes them',
