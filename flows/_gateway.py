@@ -1,6 +1,6 @@
 """What the ingest flow needs to be one gateway: its plant, what its earlier runs left, and its way to Kafka."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
@@ -8,6 +8,7 @@ from typing import Self
 from assets.condition import Refused
 from assets.plant import Plant, load
 from assets.stream import ASSET_STREAM, DEAD_LETTERS, partition_of
+from flows._began import Began
 from flows._former import in_turn, read_tails, send_former
 from flows._patience import patiently
 from flows._searched import Searched
@@ -40,6 +41,8 @@ class Gateway:
     tails: Tails = field(default_factory=lambda: Tails(""))
     gone: frozenset[str] = frozenset()
     """The assets that earlier runs told of and the plant no longer has: the first copy tells of their end."""
+    since: Mapping[str, int] = field(default_factory=dict)
+    """When (us) earlier runs began to read sources; it counts for those that nothing stands on the stream of."""
 
     @classmethod
     def of(cls, site: Site) -> tuple[Self, Devices, Outbox]:
@@ -59,7 +62,8 @@ class Gateway:
                 "none is left for this copy; start fewer copies"
             )
         spool = Spool(site.data / "spool" / name, site.spool_bytes)
-        devices, began = _devices(plant, sources, site.stop), now_us()
+        devices, began, known = _devices(plant, sources, site.stop), now_us(), Began(spool.folder.parent, site.gateway)
+        since = known.note(sources, began)
         devices.begin(Backlog(spool.folder, site.spool_bytes))
         try:
             partitions, tails = patiently(
@@ -70,11 +74,12 @@ class Gateway:
         except BaseException:
             devices.end()
             raise
+        known.forget(filter(tails.heard, sources), plant.sources)
         for asset in plant.assets.values():
             tails.values.define(asset.id, asset.definition)
         first = i == min(copies.values(), default=0)
         gone = frozenset(tails.assets - set(plant.assets)) if first else frozenset[str]()
-        return cls(name, max(began, tails.run + 1), plant, partitions, sources, tails, gone), devices, outbox
+        return cls(name, max(began, tails.run + 1), plant, partitions, sources, tails, gone, since), devices, outbox
 
     @property
     def normalizers(self) -> dict[str, Callable[[], Normalizer]]:
@@ -85,8 +90,8 @@ class Gateway:
         skew = self.plant.sources[source].max_skew
         normalizer = Normalizer(source, self.plant.bindings(source), max_skew_us=skew, run=self.run)
         homes = {partition_of(asset, self.partitions) for asset in self._assets_of(source)}
-        values = self.tails.values
-        normalizer.seed(values.values, self.tails.mark(source, homes), values.stale)
+        values, mark = self.tails.values, self.tails.mark(source, homes)
+        normalizer.seed(values.values, self.since.get(source) if mark is None else mark, values.stale)
         return normalizer
 
     @property
