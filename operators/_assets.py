@@ -24,7 +24,7 @@ from operators._snapshot import opened, packed, unpacked
 from operators._timers import Timers
 from operators.asset_logic import AssetLogic, Changes
 
-SNAPSHOT_VERSION: Final = 2
+SNAPSHOT_VERSION: Final = 3
 KEYFRAME: Final = int(Flag.KEYFRAME)
 FACTS: Final = frozenset({AVAILABILITY, GAP, MODEL, REMOVED})
 """Items about the asset itself that are handled here; logic does not see them."""
@@ -115,7 +115,7 @@ class Assets(Generic[L]):
 
     def _define(self, origin: Origin, frame: Frame, logic: L, o: Observation, out: list[DerivedEvent]) -> None:
         """Take over a definition, unless it is refused or known."""
-        taken = self._definitions.take(origin[:2], frame, o.value)
+        taken = self._definitions.take(origin[:2], frame, o.value, self._links)
         if isinstance(taken, Rejected):
             self._rejected.append(taken)
         if not isinstance(taken, Taken):

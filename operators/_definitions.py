@@ -1,7 +1,7 @@
 """Which definition of each asset is in force: of gateways that disagree, the one that started last is right.
 
-What cannot be read, and what an older gateway repeats against the definition in force, is refused: once, until another
-definition comes into force.
+A gateway that has gone silent keeps nobody's definition from coming into force. What cannot be read, and what an older
+gateway repeats against the definition in force, is refused: once, until another definition comes into force.
 """
 
 from collections import Counter
@@ -13,6 +13,7 @@ from assets.batch import Rejected
 from assets.definition import Definition, Placement, Teller, join, split
 from assets.frame import ContractError, Frame, Value, encode_frame
 from assets.stream import ASSET_STREAM
+from operators._progress import Progress
 
 MOST_REFUSED: Final = 16
 """How many refused definitions of an asset are remembered, so that each makes one dead letter."""
@@ -36,19 +37,20 @@ class Definitions(msgspec.Struct, dict=True):
     def __post_init__(self) -> None:
         self._uses = Counter(placement.template for placement in self.placements.values())
 
-    def take(self, at: tuple[int, int], frame: Frame, value: Value) -> Taken | Rejected | None:
+    def take(self, at: tuple[int, int], frame: Frame, value: Value, progress: Progress) -> Taken | Rejected | None:
         """What a `_model` in the record at (partition, offset) changes; the frame's hash tells at once if it is new."""
         asset, teller = frame.asset, Teller(frame.gateway, frame.run)
+        progress.hear(frame.gateway)
         known = self.placements.get(asset)
         if known is not None and known.model == frame.model:
-            if known.teller != teller and known.teller.yields_to(teller):
+            if known.teller != teller and progress.gives_way(known.teller, teller):
                 self.placements[asset] = msgspec.structs.replace(known, teller=teller)
             return None
         try:
             definition = Definition.from_value(value)
         except ContractError as error:
             return self._refuse(at, frame, "definition", str(error))
-        if known is not None and not known.teller.yields_to(teller):
+        if known is not None and not progress.gives_way(known.teller, teller):
             return self._refuse(at, frame, "conflict", conflict(frame, known.teller))
         template, placement = split(definition, frame.model, teller)
         self.templates.setdefault(placement.template, template)
@@ -103,8 +105,8 @@ def conflict(frame: Frame, teller: Teller) -> str:
     """What is wrong with a definition that is not in force, and what to do."""
     return (
         f'gateway "{frame.gateway}" defines asset "{frame.asset}" as {frame.model}, but gateway "{teller.gateway}", '
-        "which started later, defines it otherwise; the later one is in force: give both the same plant folder, or "
-        f'take the asset out of that of "{frame.gateway}", and start it again'
+        "which started later, defines it otherwise; the later one is in force as long as it is there: give both the "
+        f'same plant folder, or take the asset out of that of "{frame.gateway}", and start it again'
     )
 
 

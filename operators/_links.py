@@ -6,23 +6,12 @@ time passes. A source's age is the partition's clock now minus the partition's c
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 import msgspec
 
 from assets.frame import Tick
 from assets.source import MIN_TTL_US
-
-MAX_STEP_US: Final = 5_000_000
-"""A gateway whose clock leaps (or that was stalled) is aligned anew instead of aging everybody else's sources."""
-
-
-class Gateway(msgspec.Struct):
-    """Where one gateway stands: its run, its own clock, and the partition's clock it is aligned to (us)."""
-
-    run: int
-    received: int
-    clock: int
+from operators._progress import Progress
 
 
 class LinkState(msgspec.Struct):
@@ -47,11 +36,9 @@ class LinkChange(msgspec.Struct):
     at: int
 
 
-class Links(msgspec.Struct):
+class Links(Progress):
     """All links of one partition; plain state, kept in the operator's snapshot."""
 
-    clock: int = 0
-    gateways: dict[str, Gateway] = {}
     sources: dict[str, LinkState] = {}
 
     def source(self, name: str) -> LinkState:
@@ -84,21 +71,11 @@ class Links(msgspec.Struct):
 
     def tick(self, tick: Tick) -> Iterator[LinkChange]:
         """Move the clock, then say which links came back or fell silent."""
-        self._advance(tick)
+        self.advance(tick)
         for name, account in tick.sources.items():
             if account.mark is not None:
                 yield from self._prove(name, account.mark)
         yield from self._age()
-
-    def _advance(self, tick: Tick) -> None:
-        gateway = self.gateways.get(tick.gateway)
-        if gateway is None or gateway.run != tick.run:
-            self.gateways[tick.gateway] = Gateway(tick.run, tick.received, self.clock)
-            return
-        step, gateway.received = tick.received - gateway.received, tick.received
-        gateway.clock = self.clock if step > MAX_STEP_US else gateway.clock
-        gateway.clock += min(max(step, 0), MAX_STEP_US)
-        self.clock = max(self.clock, gateway.clock)
 
     def _prove(self, name: str, mark: int) -> Iterator[LinkChange]:
         state = self.source(name)

@@ -8,6 +8,7 @@ import msgspec
 
 from assets.definition import Definition, Teller
 from assets.frame import ContractError, Frame, Observation
+from operators._progress import Progress
 
 BEFORE_ALL: Final = (0, -1)
 MOST_OTHERS: Final = 8
@@ -73,6 +74,11 @@ class _Models(msgspec.Struct):
     stands: dict[str, Stand]
 
 
+class _Saved(msgspec.Struct):
+    progress: Progress
+    models: msgspec.Raw
+
+
 class Left(NamedTuple):
     """What ends with a changed definition: the path before, and the one under which values go on.
 
@@ -92,6 +98,7 @@ class Places:
         self._models = _Models({}, {})
         self._uses: Counter[str] = Counter()
         self._frozen: bytes | None = None
+        self.progress = Progress()
 
     def of(self, model: str, asset: str) -> Place | None:
         """What an asset's frame can tell: by the definition that it names, else by the one in force.
@@ -123,15 +130,16 @@ class Places:
         return stand is not None and stand.model == frame.model
 
     def define(self, origin: tuple[int, int], frame: Frame, o: Observation) -> Left | None:
-        """Take over the definition told at (offset, index), unless that of a gateway which started later is in force.
+        """Take over the definition told at (offset, index), unless it must give way to the one in force.
 
         One that cannot be read leaves the last in force.
         """
         before, teller = self._models.stands.get(frame.asset), Teller(frame.gateway, frame.run)
+        self.progress.hear(frame.gateway)
         if before is not None and before.model == frame.model:
             self._repeated(before, teller)
             return None
-        if before is not None and not before.teller.yields_to(teller) and _is(before.others.get(teller.gateway), frame):
+        if before is not None and self._is_repeated_in_vain(before, frame.model, teller):
             return None
         try:
             place = Place.of(Definition.from_value(o.value))
@@ -145,19 +153,23 @@ class Places:
             return None if before is None else Left(before.path, None, {}, [])
         return self._change(origin, before, told, teller)
 
+    def _is_repeated_in_vain(self, stand: Stand, model: str, teller: Teller) -> bool:
+        known = stand.others.get(teller.gateway)
+        return known is not None and known.model == model and not self.progress.gives_way(stand.teller, teller)
+
     def _repeated(self, stand: Stand, teller: Teller) -> None:
         """The definition in force is told again, perhaps by another gateway or run."""
         if teller.gateway in stand.others:
             self._drop(stand.others.pop(teller.gateway))
             self._frozen = None
-        if stand.teller != teller and stand.teller.yields_to(teller):
+        if stand.teller != teller and self.progress.gives_way(stand.teller, teller):
             stand.teller, self._frozen = teller, None
 
     def _change(self, origin: tuple[int, int], stand: Stand, told: Named, teller: Teller) -> Left | None:
         """Let another definition come into force, or keep it beside the one in force: frames that name it need it."""
         if teller.gateway in stand.others:
             self._drop(stand.others.pop(teller.gateway))
-        if not stand.teller.yields_to(teller):
+        if not self.progress.gives_way(stand.teller, teller):
             self._set_aside(stand, teller.gateway, told)
             return None
         before, after = self._models.places[stand.place], self._models.places[told.place]
@@ -209,22 +221,19 @@ class Places:
             self._drop(stand.others.pop(next(iter(stand.others))))
 
     def save(self) -> msgspec.Raw:
-        """All of it as msgpack; it seldom changes, so it is encoded once."""
+        """All of it as msgpack; what stands where seldom changes, so it is encoded once."""
         if self._frozen is None:
             self._frozen = msgspec.msgpack.encode(self._models)
-        return msgspec.Raw(self._frozen)
+        return msgspec.Raw(msgspec.msgpack.encode(_Saved(self.progress, msgspec.Raw(self._frozen))))
 
     def load(self, saved: msgspec.Raw) -> None:
         """Take over what was saved; raises `msgspec.DecodeError`."""
-        self._frozen = bytes(saved)
+        both = msgspec.msgpack.decode(saved, type=_Saved)
+        self.progress, self._frozen = both.progress, bytes(both.models)
         self._models = msgspec.msgpack.decode(self._frozen, type=_Models)
         living = [stand for stand in self._models.stands.values() if not stand.gone]
         self._uses = Counter(stand.place for stand in living)
         self._uses.update(other.place for stand in living for other in stand.others.values())
-
-
-def _is(known: Named | None, frame: Frame) -> bool:
-    return known is not None and known.model == frame.model
 
 
 def _ended(before: Place, after: Place) -> dict[str, str | None]:

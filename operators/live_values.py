@@ -16,14 +16,14 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from assets.batch import Batch, DerivedBatch, LiveValue
-from assets.frame import DerivedEvent, Frame, Value, event_time
+from assets.frame import DerivedEvent, Frame, Tick, Value, event_time
 from assets.status import BAD_NOT_SUPPORTED
 from assets.stream import GONE, MODEL, REMOVED, observation_subject, state_subject
 from operators._places import Left, Place, Places
 from operators._snapshot import opened, packed, unpacked
 from operators._waiting import ends, keep, newest_of
 
-SNAPSHOT_VERSION: Final = 4
+SNAPSHOT_VERSION: Final = 5
 MOST_HELD: Final = 50_000
 """Derived events that may wait; beyond it only the newest of each metric is kept, which is what stays published."""
 _INDEX_BITS: Final = 20
@@ -100,6 +100,8 @@ class LiveValues:
         for offset, record in zip(batch.offsets, batch.records, strict=True):
             if type(record) is Frame:
                 self._frame(batch.partition, offset, record, out)
+            elif type(record) is Tick:
+                self._places.progress.advance(record)
         self._next = max(self._next, batch.next)
         self._release(out)
         return out
@@ -241,9 +243,7 @@ class _Step(StatefulBatchLogic[Batch | DerivedBatch, list[LiveValue], bytes]):
 
 @operator
 def live_values(
-    step_id: str,
-    observations: KeyedStream[Batch],
-    derived: KeyedStream[DerivedBatch],
+    step_id: str, observations: KeyedStream[Batch], derived: KeyedStream[DerivedBatch]
 ) -> KeyedStream[list[LiveValue]]:
     """Turn both streams, keyed by partition, into live values."""
     both: KeyedStream[Batch | DerivedBatch] = op.merge("both", observations, derived)

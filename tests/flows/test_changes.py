@@ -256,8 +256,8 @@ def test_of_two_gateways_that_disagree_the_one_that_started_last_is_right(older_
     assert (letter.reason, letter.key) == ("conflict", b"press-01")
     assert letter.detail == (
         f'gateway "gw-2" defines asset "press-01" as {BASE.model}, but gateway "gw-1", which started later, defines it '
-        "otherwise; the later one is in force: give both the same plant folder, or take the asset out of that of "
-        '"gw-2", and start it again'
+        "otherwise; the later one is in force as long as it is there: give both the same plant folder, or take the "
+        'asset out of that of "gw-2", and start it again'
     )
 
 

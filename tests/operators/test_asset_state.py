@@ -116,8 +116,8 @@ def test_an_asset_that_was_removed_begins_afresh() -> None:
 
 
 def test_a_snapshot_of_another_version_is_refused() -> None:
-    saved = Assets(0, "overheat", Overheat).save().replace(b"\xa7version\x02", b"\xa7version\x09")
-    with pytest.raises(SnapshotError, match='snapshot of step "overheat" has version 9, this program reads 2'):
+    saved = Assets(0, "overheat", Overheat).save().replace(b"\xa7version\x03", b"\xa7version\x09")
+    with pytest.raises(SnapshotError, match='snapshot of step "overheat" has version 9, this program reads 3'):
         Assets(0, "overheat", Overheat).load(saved)
 
 

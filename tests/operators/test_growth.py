@@ -1,7 +1,7 @@
 """State and memory are those of the definitions in force: they do not grow with every edit of a plant."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -9,12 +9,12 @@ import msgspec
 
 from assets.batch import DerivedBatch
 from assets.definition import Definition, Item
-from assets.frame import Frame
+from assets.frame import Frame, Tick
 from operators import rules
 from operators._assets import Assets
 from operators.live_values import LiveValues
 from operators.rules import Rules
-from tests.streams import S, batch, definition, frame
+from tests.streams import S, batch, definition, frame, tick
 
 ASSETS = 20
 
@@ -34,7 +34,7 @@ def told(edit: int, n: int, gateway: str = "gw-1", run: int | None = None) -> Fr
     return made
 
 
-def feed(rounds: Iterator[list[Frame]]) -> Iterator[tuple[Assets[Any], LiveValues]]:
+def feed(rounds: Iterator[Sequence[Frame | Tick]]) -> Iterator[tuple[Assets[Any], LiveValues]]:
     """Derive and serve after each round."""
     derive: Assets[Any] = Assets(0, "rules", Rules)
     serve, first, events = LiveValues(), 0, 0
@@ -46,7 +46,7 @@ def feed(rounds: Iterator[list[Frame]]) -> Iterator[tuple[Assets[Any], LiveValue
         yield derive, serve
 
 
-def sizes(rounds: Iterator[list[Frame]]) -> list[tuple[int, ...]]:
+def sizes(rounds: Iterator[Sequence[Frame | Tick]]) -> list[tuple[int, ...]]:
     """After each round: the snapshots in bytes, without what two integers more take, and what modules keep."""
     found: list[tuple[int, ...]] = []
     before = len(rules._bindings), len(rules._compiled)
@@ -63,7 +63,7 @@ def test_edits_of_a_plant_leave_nothing_behind() -> None:
 
 
 def test_gateways_that_disagree_for_ever_leave_nothing_behind() -> None:
-    def rounds() -> Iterator[list[Frame]]:
+    def rounds() -> Iterator[Sequence[Frame | Tick]]:
         for edit in range(40):
             late = [told(edit, n) for n in range(ASSETS)]
             yield late + [told(edit + 7, n, "gw-0", 1) for n in range(ASSETS)]
@@ -73,7 +73,12 @@ def test_gateways_that_disagree_for_ever_leave_nothing_behind() -> None:
 
 
 def test_gateways_of_ever_new_names_leave_nothing_behind() -> None:
-    found = sizes([told(edit, n, f"gw-{edit:03}") for n in range(ASSETS)] for edit in range(40))
+    def rounds() -> Iterator[Sequence[Frame | Tick]]:
+        for edit in range(40):
+            ticks = [tick(5 * (edit * 70 + n), gateway="gw-clock") for n in range(70)]
+            yield [*ticks, *(told(edit, n, f"gw-{edit:03}") for n in range(ASSETS))]
+
+    found = sizes(rounds())
     assert found[20] == found[-1]
 
 

@@ -268,11 +268,11 @@ def test_a_stop_anywhere_changes_nothing() -> None:
 
 
 def test_a_snapshot_of_another_version_is_refused() -> None:
-    saved = LiveValues().save().replace(b"\xa7version\x04", b"\xa7version\x63")
+    saved = LiveValues().save().replace(b"\xa7version\x05", b"\xa7version\x63")
     with pytest.raises(SnapshotError) as error:
         LiveValues().load(saved)
     assert str(error.value) == (
-        'snapshot of step "live_values" has version 99, this program reads 4; go on with the newer program, '
+        'snapshot of step "live_values" has version 99, this program reads 5; go on with the newer program, '
         "or delete the recovery store of this flow"
     )
 
