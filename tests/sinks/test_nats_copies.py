@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
+from assets.condition import Refused
 from assets.connection import NatsConnection
 from deploy.nats import Nats
 from deploy.wait import until
@@ -120,3 +121,42 @@ def test_copies_outlive_a_killed_server(server: Nats, caplog: pytest.LogCaptureF
             server.start()
     close(parts)
     assert rig.held() == rig.fold
+
+
+def test_what_operators_set_on_the_stream_stays_when_copies_begin(rig: Rig) -> None:
+    one = rig.part()
+    one.write(0, 10)
+    close([one])
+
+    async def changed(**more: Any) -> dict[str, Any]:
+        async with connect(rig.connection) as client:
+            stream = client.jetstream()
+            config = (await stream.stream_info(rig.name)).config
+            if more:
+                await stream.update_stream(config, **more)
+            return config.as_dict()
+
+    kept = {"max_bytes": 1 << 28, "max_age": 86_400.0, "description": "of the plant", "num_replicas": 1}
+    own = f"{rig.prefix}of.the.plant"
+    asyncio.run(changed(**kept, subjects=[f"{rig.prefix}assets.>", f"{rig.prefix}state.>", own]))
+    before = asyncio.run(changed())
+    parts = [rig.part(partition=p, copy=copy) for p, copy in enumerate(COPIES)]
+    close(parts)
+    after = asyncio.run(changed())
+    assert own in after["subjects"]
+    assert after["allow_atomic"]
+    assert set(after["subjects"]) > set(before["subjects"])
+    same = set(before) - {"subjects", "allow_atomic", "metadata"}
+    assert {name: after.get(name) for name in same} == {name: before[name] for name in same}
+
+
+def test_a_stream_that_the_server_does_not_let_us_change_is_refused_with_the_reason(rig: Rig) -> None:
+    async def occupy() -> None:
+        async with connect(rig.connection) as client:
+            await client.jetstream().add_stream(name=f"{rig.name}-other", subjects=[f"{rig.prefix}assets.acme.>"])
+
+    asyncio.run(occupy())
+    with pytest.raises(
+        Refused, match=r"its server refuses it: subjects overlap with an existing stream \(10065\); change"
+    ):
+        rig.part().snapshot()
