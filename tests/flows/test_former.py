@@ -1,5 +1,6 @@
 """What earlier runs of a gateway left: other numbers of copies, and tails that are far back."""
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -66,6 +67,20 @@ def test_an_empty_spool_of_a_former_copy_goes(site: Site) -> None:
     former.close()
     send_former(site, 2, 12)
     assert not former.folder.exists()
+
+
+def test_nobody_can_begin_to_use_a_spool_that_is_being_deleted(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    left(site, "gw-1").close()
+    remove = shutil.rmtree
+
+    def another_process(folder: Path) -> None:
+        with pytest.raises(Refused, match="another process uses it"):
+            Spool(folder, site.spool_bytes)
+        remove(folder)
+
+    monkeypatch.setattr(shutil, "rmtree", another_process)
+    send_former(site, 2, 12)
+    assert not (site.data / "spool" / "gw-1").exists()
 
 
 def test_copies_start_in_turn_and_one_that_waits_hears_a_stop(site: Site) -> None:
@@ -225,3 +240,19 @@ def test_a_source_nobody_ever_heard_is_searched_for_once(monkeypatch: pytest.Mon
 
     assert start() > stream.end
     assert start() < stream.end // 10
+
+
+def test_a_search_through_the_whole_stream_hears_a_stop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    Offsets(monkeypatch, {})
+    stop = Stop()
+    spool = Spool(tmp_path, 1 << 20)
+    heard: list[Stop | None] = []
+
+    def nothing(*asked: Stop) -> Iterator[RawBatch]:
+        heard.append(asked[3])
+        return iter(())
+
+    monkeypatch.setattr(_former, "read_range", nothing)
+    read_tails(CONNECTION, Tails("gw-1"), spool, 1, stop=stop)
+    assert len(heard) > 10, "a minute, two, four and so on, and then the tail"
+    assert set(heard) == {stop}

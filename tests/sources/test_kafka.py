@@ -140,6 +140,14 @@ def test_a_null_value_and_a_null_key_are_passed_on(connection: KafkaConnection, 
     assert (batch.keys, batch.values) == ([None, b"asset"], [None, b"a"])
 
 
+def test_reading_a_range_ends_when_a_stop_is_asked_for(connection: KafkaConnection, make: Make) -> None:
+    topic, stop = make(10), Stop()
+    batches = read_range(connection, topic, {0: (0, 10)}, stop)
+    stop.request()
+    with pytest.raises(Unavailable, match="was stopped before its end; the next start reads it again"):
+        list(batches)
+
+
 def test_a_state_goes_before_bounds(connection: KafkaConnection, make: Make) -> None:
     topic = make(9)
     source = StreamSource(connection, topic, Stop(), bounds={0: (2, 9)})
