@@ -38,7 +38,7 @@ from sources._partition import Stop
 from sources.kafka import StreamSource, read_range, watermarks
 from tests.streams import S, definition, frame, tick
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 PARTITIONS: Final = 12
 RULES: Final = definition(

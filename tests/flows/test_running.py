@@ -54,6 +54,7 @@ def kill_after(bench: Bench, more_events: int) -> None:
     flow.kill()
 
 
+@pytest.mark.faults
 def test_derive_killed_again_and_again_writes_every_event_once(bench: Bench) -> None:
     for more_events in (1, 15, 40):
         kill_after(bench, more_events)
