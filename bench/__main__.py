@@ -20,7 +20,7 @@ def main() -> int:
     arguments = parser.parse_args()
     errors = Console(stderr=True)
     figures = core.run(arguments.rounds, arguments.scale, errors.print)
-    core.show(figures, Console() if sys.stdout.isatty() else Console(width=130))
+    core.show(figures, Console() if sys.stdout.isatty() else Console(width=160))
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
     return 0

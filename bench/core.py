@@ -27,6 +27,7 @@ from sinks.kafka import TopicSpec, ensure_topics
 
 PARTITIONS = 12
 LOADS = (Load(1_000, 1_000_000, 1), Load(20_000, 2_000_000, 1), Load(1_000, 200_000, 10), Load(20_000, 200_000, 10))
+KINDS = ("decode", "state", "idiomatic", "volatile", "derive")
 Figures = dict[str, Any]
 
 
@@ -50,15 +51,16 @@ def _compare(load: Load, bootstrap: str, folder: Path, rounds: int, say: Callabl
     topic = _topic(bootstrap, f"load-{uuid.uuid4().hex[:8]}")
     say(f"writing {load.frames:,} frames: {load.name}")
     records = write(load, bootstrap, topic, PARTITIONS)
-    runs: dict[str, list[Figures]] = {"decode": [], "state": [], "idiomatic": [], "derive": []}
+    runs: dict[str, list[Figures]] = {kind: [] for kind in KINDS}
     for n in range(rounds):
         say(f"round {n + 1} of {rounds}: {load.name}")
-        for kind in runs if n == 0 else ("decode", "state", "derive"):
+        for kind in KINDS if n == 0 else [kind for kind in KINDS if kind != "idiomatic"]:
             out, recovery = _topic(bootstrap, f"{topic}-{kind}-{n}"), str(folder / f"recovery-{topic}-{kind}-{n}")
             command = {
                 "decode": ("bench.raw", topic, out, str(records), "decode"),
                 "state": ("bench.raw", topic, out, str(records), "state"),
                 "idiomatic": ("bench.idiomatic", topic, out, recovery),
+                "volatile": ("bench.derive_once", topic, out),
                 "derive": ("bench.derive_once", topic, out, recovery),
             }[kind]
             runs[kind].append(_child(bootstrap, *command))
@@ -74,6 +76,7 @@ def _medians(runs: dict[str, list[Figures]], records: int) -> Figures:
         "ratio_to_raw_decode": round(rates["derive"] / rates["decode"], 3),
         "ratio_to_raw_state": round(rates["derive"] / rates["state"], 3),
         "ratio_to_idiomatic": round(rates["derive"] / rates["idiomatic"], 3),
+        "ratio_to_volatile": round(rates["derive"] / rates["volatile"], 3),
         "runs": runs,
     }
 
@@ -119,10 +122,12 @@ def _derive_table(loads: list[Figures]) -> Table:
         "raw decode",
         "raw state",
         "idiomatic",
+        "volatile",
         "derive",
         "/decode",
         "/state",
         "/idiom.",
+        "/vol.",
         "us raw",
         "us ours",
     )
@@ -132,8 +137,8 @@ def _derive_table(loads: list[Figures]) -> Table:
         rate, cpu = each["records_per_s"], each["cpu_us_per_record"]
         table.add_row(
             Load(each["assets"], each["frames"], each["observations"]).name,
-            *(f"{rate[kind]:,}" for kind in ("decode", "state", "idiomatic", "derive")),
-            *(f"{each[f'ratio_to_{of}']:.2f}" for of in ("raw_decode", "raw_state", "idiomatic")),
+            *(f"{rate[kind]:,}" for kind in KINDS),
+            *(f"{each[f'ratio_to_{of}']:.2f}" for of in ("raw_decode", "raw_state", "idiomatic", "volatile")),
             f"{cpu['state']:.1f}",
             f"{cpu['derive']:.1f}",
         )

@@ -1,6 +1,6 @@
-"""Our derive flow over a bounded stream, with a recovery store and one-second epochs, timed from its first batch.
+"""Our derive flow over a bounded stream, with one-second epochs and a recovery store, timed from its first batch.
 
-python -m bench.derive_once TOPIC OUT RECOVERY
+python -m bench.derive_once TOPIC OUT [RECOVERY]
 """
 
 import gc
@@ -33,7 +33,7 @@ class Stopwatch:
             cls.wall, cls.cpu = time.perf_counter(), cpu_s()
 
 
-def main(topic: str, out: str, recovery: Path) -> dict[str, float]:
+def main(topic: str, out: str, recovery: Path | None) -> dict[str, float]:
     """Run the flow to the end of the stream."""
     gc.set_threshold(*GC_THRESHOLDS)
     site = Site.from_environment()
@@ -48,17 +48,22 @@ def main(topic: str, out: str, recovery: Path) -> dict[str, float]:
     stream = StreamSource(site.kafka, topic, site.stop, bounds=bounds)
     state = StreamSink(site.kafka, out, site.stop, resume="prefix")
     letters = StreamSink(site.kafka, "dead-letters", site.stop, resume="ids", flow="bench")
-    recovery.mkdir(parents=True)
-    init_db_dir(recovery, 1)
     flow = build(partition_count(site.kafka, topic), stream, state, letters)
     cli_main(
         flow,
-        recovery_config=RecoveryConfig(str(recovery), backup_interval=timedelta(0)),
+        recovery_config=None if recovery is None else store(recovery),
         epoch_interval=timedelta(seconds=1),
     )
     return {"wall_s": time.perf_counter() - Stopwatch.wall, "cpu_s": cpu_s() - Stopwatch.cpu}
 
 
+def store(folder: Path) -> RecoveryConfig:
+    """A new recovery store."""
+    folder.mkdir(parents=True)
+    init_db_dir(folder, 1)
+    return RecoveryConfig(str(folder), backup_interval=timedelta(0))
+
+
 if __name__ == "__main__":
-    topic_name, out_name, folder = sys.argv[1:]
-    print(json.dumps(main(topic_name, out_name, Path(folder))))
+    topic_name, out_name, *folders = sys.argv[1:]
+    print(json.dumps(main(topic_name, out_name, Path(folders[0]) if folders else None)))
