@@ -282,7 +282,7 @@ def test_the_stream_is_worth_the_test(views: Views) -> None:
     assert {table for table, *_ in rows} == {*SERIES}
     assert sum(map(len, rows.values())) > 5000
     assert {"line-1" in subject for (subject,) in live} == {True, False}
-    assert len(live) > 100
+    assert len(live) > 150
 
 
 @each
