@@ -5,6 +5,12 @@ ConfigError      a file or variable of ours; raised before anything starts
 ContractError    a record (assets.frame)
 """
 
+import errno
+from typing import Final
+
+DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of an `OSError` that ends when there is space again."""
+
 
 class ConfigError(ValueError):
     """What is configured cannot be used; the message says what, where and what to do."""

@@ -4,17 +4,15 @@ A small file per source, beside the spools, which all copies share. Once somethi
 that tells more, and the file goes.
 """
 
-import errno
 import logging
 import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Final
 from urllib.parse import quote
 
-log = logging.getLogger(__name__)
+from assets.errors import DISK_FULL
 
-FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+log = logging.getLogger(__name__)
 
 
 class Began:
@@ -53,7 +51,7 @@ class Began:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_FULL:
                 raise
             log.warning('could not write "%s": %s; a kill before Kafka answers would leave no gap', path, error)
 

@@ -4,19 +4,16 @@ A source of which a start finds nothing near may have been read by a copy that h
 for further back. One that nothing was ever said of would be looked for to the beginning of the stream at every start.
 """
 
-import errno
 import logging
 from collections.abc import Collection
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
+from assets.errors import DISK_FULL
 from operators._tails import Tails
 
 log = logging.getLogger(__name__)
-
-FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Searched:
@@ -51,7 +48,7 @@ class Searched:
             beside.write_bytes(msgspec.json.encode(self._since))
             beside.replace(self._path)
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_FULL:
                 raise
             self._path.unlink(missing_ok=True)  # a file without a source that is read now would call it new later
 

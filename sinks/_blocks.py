@@ -1,12 +1,11 @@
 """A block goes to the disk and to the client of Kafka; either may have no room for it."""
 
-import errno
 import logging
 from collections.abc import Callable
-from typing import Final
 
 from confluent_kafka import KafkaError, Message
 
+from assets.errors import DISK_FULL
 from sinks._kafka import SharedProducer
 from sinks._spool import Block, Spool
 from sinks._wait import DiskSpace
@@ -14,7 +13,6 @@ from sinks._written import headers_of
 
 log = logging.getLogger("sinks._outbox")
 
-FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 Report = Callable[[KafkaError | None, Message], None]
 
 
@@ -30,7 +28,7 @@ class Disk:
         try:
             position = self._spool.append(block)
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_FULL:
                 raise
             self._space.refused()
             return None

@@ -4,7 +4,6 @@ A line is one half-open range of offsets, written after its files are durable; a
 Readers use the manifest and never a glob: what it does not name is not published. A torn last line is no line.
 """
 
-import errno
 import fcntl
 import logging
 import mmap
@@ -12,16 +11,14 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
 from zlib import crc32
 
 import msgspec
 
+from assets.errors import DISK_FULL
 from sinks._wait import Patience, Stopping
 
 log = logging.getLogger(__name__)
-
-FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -157,7 +154,7 @@ def while_full(action: Callable[[], None], path: Path, stop: Stopping) -> None:
         try:
             action()
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_FULL:
                 raise
             if not waiting:
                 log.error(  # noqa: TRY400 - a full disk needs no traceback

@@ -15,7 +15,8 @@ from confluent_kafka import KafkaError, Message
 
 from assets.batch import Outgoing
 from assets.condition import Unavailable
-from sinks._blocks import FULL, Disk, produce
+from assets.errors import DISK_FULL
+from sinks._blocks import Disk, produce
 from sinks._kafka import SharedProducer
 from sinks._spool import Block, Checkpoint, Spool, part_name
 from sinks._unfiled import Sent, Unfiled
@@ -224,7 +225,7 @@ class Outbox:
                 self._spool.sync()
             self._spool.save(Checkpoint(self._at, dict(self._parts)))
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_FULL:
                 raise  # an older checkpoint says less, but nothing wrong
 
     def _settle(self) -> None:
