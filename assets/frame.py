@@ -19,7 +19,6 @@ from msgspec import Meta
 VERSION: Final = 1
 Version = Literal[1]
 """Checked in decoding; what a newer gateway writes is refused, whatever else it may look like."""
-
 # What may stand in the `value` of an observation; integers are exact, also beyond 64 bits.
 Value = int | float | str | bool | list[Any] | dict[str, Any] | None
 
@@ -51,7 +50,6 @@ class Flag(IntFlag):
 
 NO_SAMPLE: Final = int(Flag.INITIAL | Flag.KEYFRAME)
 """An observation with one of these flags repeats what was known: it moves no time and counts as no sample."""
-
 CLOCK_SKEW: Final = int(Flag.CLOCK_SKEW)
 
 
@@ -88,11 +86,12 @@ class Frame(msgspec.Struct, gc=False):
     observations: list[Observation]
 
 
-class SourceAccount(msgspec.Struct, gc=False):
+class SourceAccount(msgspec.Struct, gc=False, omit_defaults=True):
     """What one source took in since the gateway's start: received = published + suppressed + rejected + buffered.
 
     `mark` promises that everything the source received before this instant precedes the tick; null while the
-    source's link is not proved. `suppressed` counts by rule, `rejected` by reason, `lost` what is known to be gone.
+    source's link is not proved. `suppressed` counts by rule, `rejected` by reason, `lost` what is known to be gone;
+    `untold_since`: what was lost since this instant is no `_gap` yet. Left out when there is nothing of that kind.
     """
 
     mark: Instant | None
@@ -101,6 +100,7 @@ class SourceAccount(msgspec.Struct, gc=False):
     suppressed: dict[str, int]
     rejected: dict[str, int]
     lost: Count
+    untold_since: Instant | None = None
 
 
 class Tick(msgspec.Struct, gc=False):

@@ -68,7 +68,8 @@ class Mark(msgspec.Struct, gc=False):
 
     `proved` says whether the link was proved (a keep-alive or an answer) since the last mark; `received` counts the
     readings handed over since the process started, `lost` those known to be gone. `last`: the source ends here.
-    `handed`: when the flow took it (us), which may be long after `at`; 0: at once.
+    `handed`: when the flow took it (us), which may be long after `at`; 0: at once. `untold_since`: what was lost since
+    this instant (us) is told as a gap later.
     """
 
     at: int
@@ -77,6 +78,7 @@ class Mark(msgspec.Struct, gc=False):
     lost: int = 0
     last: bool = False
     handed: int = 0
+    untold_since: int | None = None
 
 
 Message = Readings | Link | Gap | Mark

@@ -61,6 +61,7 @@ class Tails:
         self._mention = msgspec.json.encode(gateway)[:-1]  # of a copy's name this is the beginning
         self._first: dict[tuple[str, int], tuple[int, int]] = {}  # by source and partition: run, instant
         self._marks: dict[tuple[str, int], tuple[int, int, int]] = {}  # run, the mark before the newest, the newest
+        self._untold: dict[tuple[str, int], tuple[int, int | None]] = {}  # run, since when losses were not told
         self._numbers: dict[tuple[str, int, str | int], int] = {}
         self._identity = msgspec.json.Decoder(_Identity).decode
 
@@ -74,7 +75,8 @@ class Tails:
 
         The newest mark only promises what was received: what the device had said by then may have been on its way. But
         the device was heard since the mark before, so that one is sure; in a run's first second it is the run's first
-        frame. A kill can fall between the partitions: the oldest of theirs counts. None: nothing was ever heard.
+        frame. If something had been lost before it that no gap tells of yet, it is where that began. A kill can fall
+        between the partitions: the oldest of theirs counts. None: nothing was ever heard.
         """
         sure = [self._sure(source, home) for home in homes if (source, home) in self._first]
         return min(sure)[1] if sure else None
@@ -82,7 +84,8 @@ class Tails:
     def _sure(self, source: str, home: int) -> tuple[int, int]:
         at = source, home
         run, before, _ = self._marks.get(at, (*self._first[at], 0))
-        return run, before
+        losing, since = self._untold.get(at, (0, None))
+        return run, before if since is None or losing != run else min(before, since)
 
     def heard(self, source: str) -> bool:
         """Whether anything was said of a source."""
@@ -137,6 +140,7 @@ class Tails:
             (self.assets.discard if removed else self.assets.add)(record.asset)
         else:
             for source, account in record.sources.items():
+                self._untold[source, partition] = record.run, account.untold_since
                 if account.mark is not None:
                     self._mark((source, partition), record.run, account.mark)
         return record

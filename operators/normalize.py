@@ -180,6 +180,7 @@ class Normalizer:
             dict(self._suppressed),
             dict(self._refused),
             mark.lost,
+            mark.untold_since,
         )
         self._out.append(Accounted(self._source, mark.at, account, mark.last, mark.handed))
 

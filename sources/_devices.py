@@ -48,6 +48,8 @@ class Outlet:
         self.queue: collections.deque[Message] = collections.deque()
         self.received = 0
         self.lost = 0
+        self.untold_since: int | None = None
+        """Since when (us) something is being lost that is told as a gap later; a kill must not hide it."""
         self._taken = 0
         self._most = most
         self._proved = False
@@ -92,7 +94,8 @@ class Outlet:
 
     def mark(self, last: bool = False) -> None:
         """Say that everything received until now has been handed over; `last`: and that nothing more will come."""
-        self.queue.append(Mark(now_us(), self._proved, self.received, self.lost, last))
+        since = self.untold_since
+        self.queue.append(Mark(now_us(), self._proved, self.received, self.lost, last, untold_since=since))
         self._proved = False
 
     def take(self, *, to_mark: bool = False) -> list[Message]:

@@ -43,6 +43,7 @@ class DeviceLink:
 
     def missed(self, cause: str) -> None:
         """Values may have been lost since the last proof, although the device can still be reached."""
+        self._outlet.untold_since = self.proved_at
         if self._cause is None:
             log.warning("%s may have lost values: %s; reading on", self._what, cause)
         self._cause, self._first_cause = cause, self._first_cause or cause
@@ -54,7 +55,7 @@ class DeviceLink:
             log.info("%s is back", self._what)
             if self.proved_at is not None:
                 self._outlet.gap(Gap([], self.proved_at, received, self._first_cause))
-        self._cause = self._first_cause = None
+        self._cause = self._first_cause = self._outlet.untold_since = None
         self.proved(received)
 
 

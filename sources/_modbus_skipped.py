@@ -1,4 +1,7 @@
-"""Polls that were left out because what came before them took too long: counted at once, told as one gap per span."""
+"""Polls that were left out because what came before them took too long: counted at once, told as one gap per span.
+
+Until then each mark says since when, so that the gap of the next start begins there if a kill comes before.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -29,7 +32,7 @@ class Skipped:
         self.total += polls
         self._outlet.lose(sum(missed.values()))
         self._counts.update(missed)
-        self._since = since if self._since is None else self._since
+        self._since = self._outlet.untold_since = since if self._since is None else self._since
         self._until = now_us()
         self._grown = True
 
@@ -48,4 +51,5 @@ class Skipped:
             lost = dict(self._counts)
             self._outlet.gap(Gap([], self._since, self._until, REASON, sum(lost.values()), lost), counted=True)
         self._counts.clear()
-        self._since, self._grown = None, False
+        self._since = self._outlet.untold_since = None
+        self._grown = False

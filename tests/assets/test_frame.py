@@ -65,6 +65,14 @@ TICK_V1 = Tick(
         "meter-01": SourceAccount(None, 0, 0, {}, {}, 0),
     },
 )
+LOSING_TICK_V1 = Tick(
+    v=1,
+    gateway="gw-1",
+    run=RUN,
+    seq=8,
+    received=RUN + 2_000_000,
+    sources={"meter-01": SourceAccount(RUN + 1_990_000, 20, 20, {}, {}, 7, RUN + 400_000)},
+)
 EVENT_V1 = DerivedEvent(
     v=1,
     asset="press-01",
@@ -85,6 +93,7 @@ EVENT_V1 = DerivedEvent(
 RECORDS: dict[str, tuple[Any, Any, Any]] = {
     "frame-v1": (FRAME_V1, encode_frame, decode_frame),
     "tick-v1": (TICK_V1, encode_tick, decode_tick),
+    "tick-v1-losing": (LOSING_TICK_V1, encode_tick, decode_tick),
     "derived-event-v1": (EVENT_V1, encode_event, decode_event),
 }
 

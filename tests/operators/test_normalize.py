@@ -285,6 +285,11 @@ def test_an_account_says_what_became_of_every_reading() -> None:
     assert first.account.suppressed == {"unchanged": 1}  # an account is of its instant
 
 
+def test_an_account_says_since_when_losses_were_not_told() -> None:
+    told, losing = accounts(single().take([Mark(NOON, True, 0), Mark(NOON + S, True, 0, 3, untold_since=NOON)])[0])
+    assert (told.account.untold_since, losing.account.untold_since) == (None, NOON)
+
+
 def test_the_last_mark_of_a_source_says_so() -> None:
     (accounted,) = accounts(single().take([Mark(NOON, True, 0, last=True)])[0])
     assert accounted.last

@@ -1,7 +1,7 @@
 """What earlier runs left on the stream, found again."""
 
 from assets.batch import Outgoing, RawBatch
-from assets.frame import Flag, Frame, Tick, encode_frame, encode_tick
+from assets.frame import Flag, Frame, SourceAccount, Tick, encode_frame, encode_tick
 from operators._tails import Tails
 from tests.streams import S, frame, tick
 
@@ -118,6 +118,23 @@ def test_a_kill_between_the_partitions_leaves_the_older_mark() -> None:
     assert tails.mark("s", {3, 5}) == 1 * S
     assert tails.mark("s", {3}) == 2 * S
     assert tails.mark("s", {3, 5, 7}) == 1 * S
+
+
+def test_what_was_lost_and_not_told_of_begins_the_gap_earlier() -> None:
+    tails = Tails("gw-1")
+    tails.read(raw(frame(1, ("x", 1)), losing(60, None), losing(62, 61), losing(90, 61), losing(91, 61, proved=False)))
+    assert tails.mark("s", {3}) == 61 * S
+    tails.read(raw(losing(92, None), losing(93, None)))
+    assert tails.mark("s", {3}) == 92 * S
+    tails.read(raw(losing(94, 93), losing(95, None, run=2), losing(96, None, run=2)))
+    assert tails.mark("s", {3}) == 95 * S
+
+
+def losing(at: int, untold_since: int | None, run: int = 1, *, proved: bool = True) -> Tick:
+    """A tick at which losses since an instant have not been told yet."""
+    since = None if untold_since is None else untold_since * S
+    account = SourceAccount(at * S if proved else None, 0, 0, {}, {}, 0, since)
+    return Tick(1, "gw-1", run, 1, at * S, {"s": account})
 
 
 def test_an_asset_is_known_until_it_is_removed() -> None:

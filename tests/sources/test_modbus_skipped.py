@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from assets.reading import Gap, Readings
+from assets.reading import Gap, Mark, Readings
 from sources._modbus_address import parse_address
 from sources._modbus_poll import Poll
 from sources._modbus_skipped import LONGEST_SPAN_US, REASON, Skipped
@@ -51,6 +51,19 @@ async def test_polls_left_out_are_counted_at_once_and_told_as_one_gap_when_a_cyc
         assert got.gaps == [Gap([], read[0], read[2], REASON, 14, counts)]
         assert got.lost == 14
         assert got.messages.index(got.gaps[0]) < got.messages.index(got.batches[-1])
+
+
+@asynchronous
+async def test_marks_say_since_when_polls_were_left_out_that_no_gap_tells_of_yet() -> None:
+    async with polling() as (poll, _, got):
+        got.mark()
+        await poll._cycle(ago(5))
+        got.mark()
+        await poll._cycle(now())
+        got.mark()
+        marks = [m for m in [*got.messages, *got.queue] if isinstance(m, Mark)]
+        read = [m.received for m in got.messages if isinstance(m, Readings)]
+        assert [(m.lost, m.untold_since) for m in marks] == [(0, None), (10, read[0]), (10, None)]
 
 
 @asynchronous
