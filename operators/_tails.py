@@ -157,5 +157,5 @@ class Tails:
         if run > known:
             began, first = self._first[at]
             self._marks[at] = run, first if began == run else mark, mark
-        elif run == known and mark > newest:
+        elif run == known and mark != newest:  # the order is the stream's: a clock may have been set back
             self._marks[at] = run, newest, mark

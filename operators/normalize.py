@@ -150,22 +150,21 @@ class Normalizer:
                     channel.outage = True
 
     def _gap(self, gap: Gap) -> None:
-        """A gap is said when it is known, which may be after its end."""
-        at = max(self._now, gap.end)
-        addresses = set(gap.addresses)
+        """A gap is said when it is known, which may be after its end; if the clock was set back, it has no length."""
+        at, end, addresses = max(self._now, gap.end), max(gap.start, gap.end), set(gap.addresses)
         missed = {id(c) for address in addresses for c in self._channels.get(address, ())}
-        concerned = []
-        for asset in self._assets.values():
-            channels = [c for c in asset.channels if not addresses or id(c) in missed]
-            if channels:
-                concerned.append((asset.asset, channels))
+        concerned = [
+            (asset.asset, channels)
+            for asset in self._assets.values()
+            if (channels := [c for c in asset.channels if not addresses or id(c) in missed])
+        ]
         for name, channels in concerned:
             for channel in channels:
                 channel.outage = True
             own = [a for a in gap.counts or () if any(c.asset == name for c in self._channels.get(a, ()))]
             lost = gap.lost_at(own, alone=len(concerned) == 1)
             items: Value = [channel.name for channel in channels]
-            value: Value = {"items": items, "from": gap.start, "to": gap.end, "reason": gap.reason, "lost": lost}
+            value: Value = {"items": items, "from": gap.start, "to": end, "reason": gap.reason, "lost": lost}
             self._say(name, at, [Observation(GAP, value)])
 
     def _mark(self, mark: Mark) -> None:
@@ -189,7 +188,8 @@ class Normalizer:
         self._now = at
         if self._previous_mark is not None:
             start, self._previous_mark = self._previous_mark, None
-            self._gap(Gap([], start, at, "the gateway was not running"))
+            clock = ", and its clock was set back" if start > at else ""
+            self._gap(Gap([], start, at, f"the gateway was not running{clock}"))
 
     def _say(self, asset: str, received: int, observations: list[Observation]) -> None:
         self._out.append(Frame(VERSION, asset, self._source, "", 0, 0, received, "", observations))

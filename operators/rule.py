@@ -75,16 +75,17 @@ class Rule(BaseModel):
         return item.source if item else definition.source
 
 
-def counts(state: RuleState, time: int, flags: int) -> bool:
+def counts(state: RuleState, o: Observation, time: int) -> bool:
     """Whether a flagged observation has an effect; notes its time.
 
     A first value after a reconnect counts though its source time is old; a key frame only tells whoever knows nothing.
-    A time by the gateway's clock (skewed) says nothing of the device's order.
+    A time by the gateway's clock (skewed) says nothing of the device's order, and without any other the stream's holds.
     """
+    flags = o.flags
     if flags & NO_SAMPLE:
         if flags & KEYFRAME and state.sample:
             return False
-    elif time < state.sample and not flags & CLOCK_SKEW:
+    elif time < state.sample and o.source_time is not None and not flags & CLOCK_SKEW:
         return False
     if not flags & CLOCK_SKEW:
         state.sample = time

@@ -171,9 +171,9 @@ class Rules(AssetLogic):
         for number, metric, rule, observe in bound[0].by_item.get(o.item, ()):
             state = bound[number]
             if flags:
-                if not counts(state, time, flags):
+                if not counts(state, o, time):
                     continue
-            elif time < state.sample:
+            elif time < state.sample and o.source_time is not None:
                 continue
             else:
                 state.sample = time

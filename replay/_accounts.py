@@ -2,12 +2,14 @@
 
 A tick says how many observations of a source were published until the source's mark. Frames handed over after the mark
 may precede the tick, so those are told apart by their `received`: an observation before the mark was counted, one
-after it is in flight. Assets of one source live in several partitions, so the last tick that stands in all of them is
-the one that is checked. Items beginning with `_` and key frames are the gateway's own words and are in no account.
+after it is in flight (where the gateway's clock was set back, they are not told apart). Assets of one source live in
+several partitions, so the last tick that stands in all of them is the one that is checked. Items beginning with `_` and
+key frames are the gateway's own words and are in no account.
 """
 
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import msgspec
@@ -76,6 +78,7 @@ class _Home:
     def __init__(self) -> None:
         self.counted = 0
         self.checks: deque[_Check] = deque(maxlen=TICKS_KEPT)
+        self._mark = 0
         self._since: list[tuple[int, int]] = []
 
     def frame(self, received: int, observations: int) -> None:
@@ -84,7 +87,7 @@ class _Home:
     def tick(self, at: int, account: SourceAccount) -> None:
         before, new = self.counted, sum(n for _, n in self._since)
         mark = account.mark
-        if mark is None:
+        if mark is None or not self._in_order(mark, at):
             least, most = before, before + new
         else:
             least = before + sum(n for received, n in self._since if received < mark)
@@ -92,6 +95,13 @@ class _Home:
         self.checks.append(_Check(at, least, most, account))
         self.counted = before + new
         self._since = []
+        self._mark = mark or self._mark
+
+    def _in_order(self, mark: int, at: int) -> bool:
+        """Whether the gateway's clock went on since the last mark; if it was set back it tells nothing apart."""
+        return all(earlier <= later for earlier, later in pairwise([self._mark, *(r for r, _ in self._since)])) and (
+            self._mark <= mark <= at
+        )
 
     @property
     def total(self) -> int:

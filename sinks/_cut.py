@@ -13,11 +13,15 @@ ROLL_US: Final = 300_000_000
 
 
 class Measures(NamedTuple):
-    """Of each record: whose clock it bears, what that clock said (us), and how many rows it makes."""
+    """Of each record: whose clock it bears, what that clock said (us), and how many rows it makes.
+
+    `steady`: each clock goes forward, unless somebody sets it back.
+    """
 
     clocks: Sequence[str]
     times: Sequence[int]
     rows: Sequence[int]
+    steady: bool = True
 
 
 class Cut(NamedTuple):
@@ -40,6 +44,7 @@ def cut(progress: Progress, offsets: list[int], end: int, of: Measures, roll_row
     """Cut the records of a batch that ends at offset `end`; keeps `progress`.
 
     A clock is compared with itself only: gateways disagree, and one that is years ahead must not cut at each record.
+    One that was set back cuts, too: else the range would stay open until it is where it was.
     """
     total = sum(of.rows)
     if progress.rows + total < roll_rows and _short(progress, of, roll_us):
@@ -48,7 +53,8 @@ def cut(progress: Progress, offsets: list[int], end: int, of: Measures, roll_row
     cuts: list[Cut] = []
     start = 0
     for i, (clock, time, rows) in enumerate(zip(of.clocks, of.times, of.rows, strict=True)):
-        if time - progress.began.setdefault(clock, time) >= roll_us:
+        ran = time - progress.began.setdefault(clock, time)
+        if ran >= roll_us or (of.steady and -ran >= roll_us):
             cuts.append(Cut(start, i, offsets[i], True))
             start = i
             progress.rows, progress.began = 0, {clock: time}
@@ -68,4 +74,5 @@ def _short(progress: Progress, of: Measures, roll_us: int) -> bool:
     for clock in set(of.clocks):
         if clock not in progress.began:
             progress.began[clock] = of.times[of.clocks.index(clock)]
-    return max(of.times) - min(progress.began.values()) < roll_us
+    ahead, back = max(of.times) - min(progress.began.values()), max(progress.began.values()) - min(of.times)
+    return ahead < roll_us and (back < roll_us or not of.steady)

@@ -27,11 +27,12 @@ class Kind(NamedTuple):
 
 def _measure_records(records: Sequence[Any]) -> Measures:
     rows = [len(record.observations) if type(record) is Frame else 0 for record in records]
-    return Measures([record.gateway for record in records], [record.received for record in records], rows)
+    clocks = [f"{record.gateway} {record.run}" for record in records]  # another run may have another clock
+    return Measures(clocks, [record.received for record in records], rows)
 
 
 def _measure_events(events: Sequence[Any]) -> Measures:
-    return Measures([""] * len(events), [event.time for event in events], [1] * len(events))
+    return Measures([""] * len(events), [event.time for event in events], [1] * len(events), steady=False)
 
 
 OBSERVATION_TABLE: Final = Kind(

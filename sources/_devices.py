@@ -12,6 +12,7 @@ import time
 from typing import Final, Protocol
 
 from assets.reading import Gap, Link, Mark, Message, Readings
+from sources._clock import Clock
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +23,12 @@ ROOM_POLL_S: Final = 0.005
 STOP_TIMEOUT_S: Final = 5.0
 """How long a source may take to leave its device in good order, before the flow ends without it."""
 RESTART_DELAY_S: Final = 5.0
+_clock: Final = Clock()
 
 
 def now_us() -> int:
     """The gateway's clock, in microseconds."""
-    return time.time_ns() // 1_000
+    return _clock.now()
 
 
 class Source(Protocol):

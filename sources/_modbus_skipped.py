@@ -42,7 +42,7 @@ class Skipped:
             self._until, self._grown = received, False
         elif self._since is not None:
             self.tell()
-        if self._since is not None and self._until - self._since >= LONGEST_SPAN_US:
+        if self._since is not None and not 0 <= self._until - self._since < LONGEST_SPAN_US:  # or a clock set back
             self.tell()
 
     def tell(self) -> None:

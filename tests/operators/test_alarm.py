@@ -70,6 +70,13 @@ def test_a_late_sample_changes_nothing() -> None:
     assert said(run(Rules, [*stream(RULE, "50@10"), late]), "overheat") == [("CLEAR", 10)]
 
 
+def test_a_value_without_a_device_time_is_not_late_when_the_gateways_clock_was_set_back() -> None:
+    events = run(Rules, stream(RULE, "101@3600 97@10 101@11"))
+    assert said(events, "overheat") == [("ACTIVE", 3600), ("CLEAR", 3600), ("ACTIVE", 3600)]
+    flagged = frame(10, ("temperature", 97.0, 0, None, int(Flag.SUBSTITUTED)))
+    assert said(run(Rules, [*stream(RULE, "101@3600"), flagged]), "overheat")[-1] == ("CLEAR", 3600)
+
+
 def test_a_first_value_after_a_reconnect_counts_though_its_source_time_is_old() -> None:
     first = frame(20, ("temperature", 200.0, 0, 4, int(Flag.INITIAL)))
     assert said(run(Rules, [*stream(RULE, "50@10"), first]), "overheat") == [("CLEAR", 10), ("ACTIVE", 10)]

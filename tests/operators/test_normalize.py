@@ -314,6 +314,26 @@ def test_a_new_run_goes_on_from_what_the_last_one_published() -> None:
     assert accounts(said)[0].account.suppressed == {"redelivered": 1}
 
 
+def test_a_clock_set_back_between_two_runs_leaves_a_gap_without_length() -> None:
+    normalizer = single()
+    normalizer.seed({("press-01", "x"): Observation("x", 5)}, NOON)
+    said, _ = normalizer.take([readings(NOON - H, Reading("a", 6))])
+    reason = "the gateway was not running, and its clock was set back"
+    value = {"items": ["x"], "from": NOON, "to": NOON, "reason": reason, "lost": None}
+    assert frames(said) == [
+        frame("press-01", NOON - H, Observation("_gap", value)),
+        frame("press-01", NOON - H, Observation("x", 6)),
+    ]
+
+
+def test_no_gap_ends_before_it_begins_when_the_clock_was_set_back() -> None:
+    normalizer = single()
+    said, _ = normalizer.take([readings(NOON - H, Reading("a", 6)), Gap([], NOON, NOON - H + S, "no reply", 7)])
+    gap = frames(said)[-1]
+    value = {"items": ["x"], "from": NOON, "to": NOON, "reason": "no reply", "lost": 7}
+    assert (gap.received, gap.observations) == (NOON - H + S, [Observation("_gap", value)])
+
+
 def test_a_poll_after_a_restart_is_a_new_sample() -> None:
     normalizer = single()
     normalizer.seed({("press-01", "x"): Observation("x", 5)})

@@ -58,6 +58,22 @@ def test_the_mark_before_the_newest_is_sure_for_what_a_device_said_by_the_newest
     assert tails.mark("s", {3}) == 11 * S
 
 
+def test_a_clock_that_was_set_back_does_not_hide_the_newest_marks() -> None:
+    tails = Tails("gw-1")
+    tails.read(raw(frame(4000, ("x", 1)), tick(4001, "s"), tick(402, "s"), tick(403, "s"), tick(404, "s")))
+    assert tails.mark("s", {3}) == 403 * S
+
+
+def test_what_is_read_and_then_found_in_the_spool_again_counts_once() -> None:
+    tails = Tails("gw-1")
+    left = raw(frame(1, ("x", 1)), tick(2, "s"), tick(3, "s"), tick(4, "s"))
+    tails.read(left)
+    again = [Outgoing(3, key, value) for key, value in zip(left.keys, left.values, strict=True)]
+    for start in range(4):
+        tails.follow(again[start:])
+        assert tails.mark("s", {3}) == 3 * S
+
+
 def test_a_source_without_a_mark_was_heard_since_its_first_frame() -> None:
     tails = Tails("gw-1")
     tails.read(raw(frame(7, ("x", 1)), frame(8, ("x", 2)), frame(9, ("x", 3), run=2)))

@@ -138,6 +138,18 @@ def test_frames_after_the_mark_are_in_flight_though_they_precede_the_tick() -> N
     assert (sources["s"].on_stream, sources["s"].in_flight) == (1, 1)
 
 
+@pytest.mark.parametrize(("before", "mark", "after"), [(5000, 10, 12), (5, 5000, 12), (5000, 5001, 12)])
+def test_a_clock_set_back_about_the_last_mark_is_no_loss(before: int, mark: int, after: int) -> None:
+    frames = [
+        Frame(1, "press-01", "s", "gw-1", 1, seq, at, "", [Observation("state", "Idle")])
+        for seq, at in ((1, before), (2, after))
+    ]
+    tick = Tick(1, "gw-1", 1, 1, 13, {"s": SourceAccount(mark, 1, 1, {}, {}, 0)})
+    sources, deviations = account({0: [*frames, tick]})
+    assert deviations == []
+    assert (sources["s"].on_stream, sources["s"].in_flight) == (1, 1)
+
+
 def test_a_stream_whose_beginning_was_not_read_needs_no_first_number() -> None:
     accounts = Accounts({0: 5})
     accounts.record(0, 5, Frame(1, "press-01", "s", "gw-1", 1, 17, 5, "", []))

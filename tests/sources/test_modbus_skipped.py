@@ -97,6 +97,14 @@ async def test_what_was_left_out_before_a_stop_is_told() -> None:
         assert [gap.lost for gap in got.gaps] == [6]
 
 
+def test_a_span_in_which_the_clock_is_set_back_is_told() -> None:
+    outlet = Recorder()
+    skipped = Skipped(outlet)
+    skipped.add(1, ["a"], 2 * LONGEST_SPAN_US)
+    skipped.read(LONGEST_SPAN_US)
+    assert [gap.lost for gap in outlet.gaps] == [1]
+
+
 def test_a_span_that_does_not_end_is_told_each_minute() -> None:
     outlet = Recorder()
     skipped = Skipped(outlet)
