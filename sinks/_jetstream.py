@@ -68,22 +68,26 @@ async def read_last(client: Client, stream: str, subject: str, *, follow: bool) 
         return
     policy = DeliverPolicy.LAST_PER_SUBJECT
     subscription = await context.subscribe(subject, stream=stream, ordered_consumer=True, deliver_policy=policy)
-    if not follow:
-        info = await subscription.consumer_info()
-        if not info.num_pending and not (info.delivered and info.delivered.consumer_seq):
-            return  # what was delivered may still be on its way
-    while True:
-        try:
-            message = await subscription.next_msg(timeout=IDLE_S)
-        except TimeoutError:
-            if client.is_closed:
-                raise ConnectionClosedError from None
-            continue
-        place = message.metadata
-        if not _MARKS.fullmatch(message.subject.rpartition(MARK)[2]):
-            yield Last(message.subject, message.data, place.sequence.stream, place.num_pending)
-        if not follow and (place.num_pending == 0 or place.sequence.stream >= state.last_seq):
-            return
+    try:
+        if not follow:
+            info = await subscription.consumer_info()
+            if not info.num_pending and not (info.delivered and info.delivered.consumer_seq):
+                return  # what was delivered may still be on its way
+        while True:
+            try:
+                message = await subscription.next_msg(timeout=IDLE_S)
+            except TimeoutError:
+                if client.is_closed:
+                    raise ConnectionClosedError from None
+                continue
+            place = message.metadata
+            if not _MARKS.fullmatch(message.subject.rpartition(MARK)[2]):
+                yield Last(message.subject, message.data, place.sequence.stream, place.num_pending)
+            if not follow and (place.num_pending == 0 or place.sequence.stream >= state.last_seq):
+                return
+    finally:  # else whoever publishes over this connection gets all of it sent back, and keeps it
+        with suppress(Error):
+            await subscription.unsubscribe()
 
 
 def host(connection: NatsConnection) -> str:

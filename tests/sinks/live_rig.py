@@ -44,6 +44,10 @@ class Rig:
         last = asyncio.run(last_values(self.connection, self.name))
         return {subject.removeprefix(self.prefix): json.loads(one.payload)["value"] for subject, one in last.items()}
 
+    async def consumers(self) -> int:
+        async with connect(self.connection) as client:
+            return (await client.jetstream().stream_info(self.name)).state.consumer_count
+
     async def delete(self) -> None:
         async with connect(self.connection) as client:
             await client.jetstream().delete_stream(self.name)

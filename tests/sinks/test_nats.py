@@ -7,6 +7,7 @@ import pytest
 
 from assets.batch import LiveValue
 from assets.connection import NatsConnection
+from deploy.wait import until
 from sinks._jetstream import host
 from sinks.nats import Last, last_values, subscribe_last
 from tests.sinks.live_rig import PATH, Rig, end, live
@@ -119,6 +120,19 @@ def test_a_reader_has_ten_thousand_newest_values_and_then_each_new_one(rig: Rig)
     now = {subject: one.payload for subject, one in asyncio.run(last_values(rig.connection, rig.name)).items()}
     assert {subject: one.payload for subject, one in {**snapshot, following.subject: following}.items()} == now
     assert json.loads(following.payload)["value"] == 20_000
+    part.close()
+
+
+@pytest.mark.parametrize("stored", [0, 100])
+def test_what_is_published_is_not_sent_back(rig: Rig, stored: int) -> None:
+    if stored:
+        part = rig.part()
+        part.write(0, stored)
+        part.snapshot()
+        part.close()
+        until(lambda: asyncio.run(rig.consumers()) == 0, 60, "the readers of an earlier publisher to be gone")
+    part = rig.part()
+    until(lambda: asyncio.run(rig.consumers()) == 0, 60, "the reader of what was stored to be gone")
     part.close()
 
 
