@@ -43,6 +43,8 @@ EXIT_REFUSED: Final = 2
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 GC_THRESHOLDS: Final = (100_000, 20, 50)
 """Records are decoded in thousands and freed by reference counts: the default thresholds would walk them in vain."""
+BATCH_RECORDS: Final[dict[View, int]] = {"derive": 4_000, "serve": 4_000, "archive": 500}
+"""Records per poll; archive looks at each observation several times, best while all are in the processor's cache."""
 
 
 @dataclass
@@ -122,7 +124,10 @@ class Site:
         self.uses.topics.add(topic)
         self.uses.generation = generation
         group = progress_group(view, generation)
-        return StreamSource(self.kafka, topic, self.stop, copy=self.copy, bounds=bounds, group=group)
+        records = BATCH_RECORDS[view]
+        return StreamSource(
+            self.kafka, topic, self.stop, copy=self.copy, bounds=bounds, group=group, batch_records=records
+        )
 
     def state_sink(self, generation: int) -> StreamSink:
         """Where derive writes: what a restart derives again and finds written already is skipped."""

@@ -5,6 +5,7 @@ are only counted, for the live flow has written them. An interrupted rebuild lea
 next one replaces.
 """
 
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from bytewax.run import cli_main
 from assets.condition import Refused
 from assets.stream import ASSET_STREAM, state_topic
 from flows import archive, derive, serve
-from flows._site import Site, View
+from flows._site import GC_THRESHOLDS, Site, View
 from replay._generations import Generation, Generations, Ranges
 from replay._meter import Meter, observations_in
 from replay._span import Place, begins_late, choose_inputs
@@ -170,6 +171,7 @@ _FLOWS: Final[dict[View, Callable[[Site, int, int, dict[str, Ranges], Meter], Da
 
 
 def _run(flow: Dataflow) -> None:
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         cli_main(flow, epoch_interval=EPOCH)
     except Exception as error:

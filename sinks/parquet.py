@@ -26,7 +26,7 @@ from sinks._wait import Stopping
 
 STATE_VERSION: Final = 2
 MOST_PARTITIONS: Final = 1024
-SPOOL_ROWS: Final = 4_096
+SPOOL_ROWS: Final = 2_048
 """Rows and records that may wait in memory for the spool: few enough for the processor's cache."""
 
 __all__ = ["DerivedSink", "ObservationSink", "prepare"]
