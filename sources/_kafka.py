@@ -5,10 +5,10 @@ One `Feed` is one consumer (librdkafka starts four threads for each), shared by 
 
 # ruff: noqa: SLF001 - the client library's own error codes begin with an underscore
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from threading import Thread
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -17,7 +17,8 @@ from assets.condition import Condition, Refused
 from assets.connection import KafkaConnection
 from assets.kafka_errors import outage
 from sources._kafka_batches import Batches, offset_of, partition_of
-from sources._partition import Stop
+from sources._kafka_questions import OnError, Questions, cannot_begin
+from sources._kafka_watch import UNANSWERED, Watch
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +27,6 @@ QUEUED_BATCHES: Final = 3
 """Batches that may wait in a worker because their partition was not asked yet; librdkafka's own queue comes before."""
 CLOSE_PATIENCE_S: Final = 3.0
 """While Kafka is away the client would wait a minute and more to note offsets, which only lag tools read."""
-ASK_S: Final = 1.0
-ANSWER_TIMEOUT_S: Final = 10.0
-"""How long a command (not a flow: that waits) lets Kafka take to answer."""
-MISSING_PATIENCE_S: Final = 3.0
-"""A broker that has just started does not know all of its topics yet."""
 PROBE_INTERVAL_S: Final = 1.0
 PROBE_S: Final = 0.1
 NO_GROUP: Final = "penstock"
@@ -51,10 +47,8 @@ SETTINGS: Final[Mapping[str, str | int | bool]] = {
     "log_level": 0,  # changes of condition are logged here, once
 }
 
-T = TypeVar("T")
 
-
-class Feed:
+class Feed(Questions):
     """One consumer and the batches of the partitions that were opened on it."""
 
     def __init__(
@@ -66,20 +60,23 @@ class Feed:
         *,
         bounded: bool = False,
     ) -> None:
-        self.topic = topic
+        settings = {**connection.settings(), **SETTINGS, "group.id": group or NO_GROUP, "enable.partition.eof": bounded}
         self.closed = False
-        self._reason = ""
-        self.server = f"kafka at {connection.bootstrap}"
-        self._condition = Condition(log, self.server, f'reading topic "{topic}"')
         self._group = group
         self._batch_records = batch_records
         self._batches = Batches(topic, self._unassign)
         self._notes: dict[int, int] = {}
+        self._watch = Watch()
         self._probe_at = 0.0
-        self._missing_since = 0.0
-        more = {"enable.partition.eof": bounded, "error_cb": self._on_error, "on_commit": _on_commit}
-        named = {**connection.settings(), **SETTINGS, "group.id": group or NO_GROUP}
-        self._consumer = Consumer({**named, **more})
+        self._drained = False
+        self._dry = False
+        """Whether the client had nothing more since Kafka was lost: what it brings then is new."""
+
+        def make(on_error: OnError) -> Consumer:
+            return Consumer({**settings, "error_cb": on_error, "on_commit": _on_commit})
+
+        condition = Condition(log, f"kafka at {connection.bootstrap}", f'reading topic "{topic}"')
+        super().__init__(topic, condition, make)
 
     def open(self, partition: int, start: int, end: int | None) -> None:
         """Begin to read a partition; nothing is fetched for an empty range."""
@@ -96,10 +93,15 @@ class Feed:
     def fetch(self, timeout_s: float) -> None:
         """Sort what has arrived into the queues of the partitions."""
         self._commit()
+        due = self._watch.due(monotonic(), drained=self._drained)
+        if self._condition.away:
+            self._probe()
+        elif due:
+            self._look()
         messages = self._consumer.consume(self._batch_records, timeout_s)
+        self._drained = len(messages) < self._batch_records
         if not messages:
-            if self._condition.away:
-                self._probe()
+            self._dry = True
             return
         reached: dict[int, int] = {}
         errors = list(map(Message.error, messages))
@@ -108,7 +110,7 @@ class Feed:
                 if error is not None:
                     self._event(message, error, reached)
             messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
-        if messages or reached:
+        if self._dry and (messages or reached):
             self._condition.back()
         self._batches.sort_in(messages)
         for partition, offset in reached.items():
@@ -132,61 +134,6 @@ class Feed:
             (closing := Thread(target=self._consumer.close, daemon=True)).start()
             closing.join(CLOSE_PATIENCE_S)
 
-    def partition_count(self) -> int:
-        """How many partitions the topic has."""
-        found = self._consumer.list_topics(self.topic, timeout=ASK_S).topics[self.topic]
-        if found.error is None:
-            return len(found.partitions)
-        self._missing_since = self._missing_since or monotonic()
-        if monotonic() - self._missing_since < MISSING_PATIENCE_S:
-            raise KafkaException(found.error)
-        raise Refused(
-            f'could not read topic "{self.topic}" at {self.server}: {found.error.str()}; '
-            "start the flow that writes it, or check its name and KAFKA_BOOTSTRAP"
-        )
-
-    def watermarks(self, partition: int) -> tuple[int, int]:
-        """The offsets of the oldest record and of the next one to be written."""
-        try:
-            marks = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=ASK_S)
-        except KafkaException:
-            self._consumer.list_topics(self.topic, timeout=ASK_S)  # a stopping broker's denial is believed for minutes
-            raise
-        if marks is None:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer to the question for offsets"))
-        return marks
-
-    def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """Per partition the first offset at or after an instant."""
-        asked = [TopicPartition(self.topic, p, time_ms) for p in range(self.partition_count())]
-        found = self._consumer.offsets_for_times(asked, timeout=ASK_S)
-        return {at.partition: at.offset if at.offset >= 0 else self.watermarks(at.partition)[1] for at in found}
-
-    def committed(self) -> dict[int, int]:
-        """Per partition the offset noted for the group, where there is one."""
-        asked = [TopicPartition(self.topic, p) for p in range(self.partition_count())]
-        found = self._consumer.committed(asked, timeout=ASK_S)
-        return {at.partition: at.offset for at in found if at.offset >= 0}
-
-    def wait_for(self, question: Callable[[], T], stop: Stop | None = None) -> T:
-        """The answer of Kafka; a flow (with `stop`) waits for it as long as need be, a command some seconds."""
-        deadline = monotonic() + ANSWER_TIMEOUT_S
-        return self._condition.wait_for(
-            question,
-            self._outage,
-            lambda: stop.requested if stop else monotonic() > deadline,
-        )
-
-    def check_start(self, partition: int, start: int, low: int, high: int) -> None:
-        """Refuse an offset that cannot be read."""
-        if low <= start <= high:
-            return
-        if start < low:
-            why = f"the oldest record there is {low}: retention or a deletion has removed {low - start} records"
-        else:
-            why = f"the topic ends at {high}: it was made anew, has lost records, or this is another cluster"
-        raise Refused(_cannot_begin(self.topic, partition, start, why))
-
     def _unassign(self, partition: int) -> None:
         self._consumer.incremental_unassign([TopicPartition(self.topic, partition)])
 
@@ -195,38 +142,53 @@ class Feed:
         if error.code() == KafkaError._PARTITION_EOF:
             reached[partition] = offset
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-            raise Refused(_cannot_begin(self.topic, partition, offset, error.str()))
+            raise Refused(cannot_begin(self.topic, partition, offset, error.str()))
         elif outage(error.name(), error.str()) is not None:
-            self._condition.lost(self._reason or error.str())
+            self._lost(error.str())
         else:
             raise Refused(
                 f'could not read topic "{self.topic}" partition {partition} at {self.server}: '
                 f"{error.str()} ({error.name()})"
             )
 
-    def _outage(self, failure: Exception) -> str | None:
-        if not isinstance(failure, KafkaException):
-            return None
-        return outage(failure.args[0].name(), self._reason or failure.args[0].str())
-
-    def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._condition.lost(self._reason or error.str())
-        else:
-            self._reason = error.str()
-            if error.code() == KafkaError._AUTHENTICATION:
-                self._condition.lost(self._reason)
+    def _lost(self, reason: str) -> None:
+        """Kafka is away; records that had come before are no answer."""
+        self._dry = self._dry and self._condition.away
+        super()._lost(reason)
 
     def _probe(self) -> None:
         """While Kafka is away, find out whether it is back: an idle topic would not tell."""
         if monotonic() < self._probe_at:
             return
         self._probe_at = monotonic() + PROBE_INTERVAL_S
-        try:
-            self._consumer.list_topics(self.topic, timeout=PROBE_S)
-        except KafkaException:
+        if self.exists(PROBE_S):
+            self._condition.back()
+        else:
+            self._unanswered()
+
+    def _look(self) -> None:
+        """See whether there is more of the partitions of which nothing has come for long."""
+        positions = self._batches.positions
+        if not (quiet := self._watch.quiet(positions)):
             return
-        self._condition.back()
+        ends = self.ends(quiet)
+        for partition in (stuck := self._watch.stuck(ends)):
+            log.warning(
+                'partition %d of topic "%s" at %s ends at %d, but nothing came after %d; a new client reads on',
+                *(partition, self.topic, self.server, (ends or {})[partition], positions[partition]),
+            )
+        if stuck:
+            self._renew()
+        elif self._watch.unanswered >= UNANSWERED:
+            self._lost("it does not answer")
+
+    def _renew(self) -> None:
+        """All that came is in the batches, so what the former client still had is fetched again."""
+        super()._renew()
+        self._dry = True
+        self._consumer.incremental_assign(
+            [TopicPartition(self.topic, p, at) for p, at in self._batches.positions.items()]
+        )
 
     def _commit(self) -> None:
         if self._notes:
@@ -241,10 +203,3 @@ class Feed:
 def _on_commit(error: KafkaError | None, offsets: list[TopicPartition]) -> None:
     if error is not None:  # only lag tools read them: the next snapshot's come in a second
         log.debug("could not note offsets %s: %s", offsets, error.str())
-
-
-def _cannot_begin(topic: str, partition: int, offset: int, why: str) -> str:
-    return (
-        f'could not read topic "{topic}" partition {partition} from offset {offset}: {why}; '
-        "to begin at the oldest record delete the recovery store of the flow, and check the topic's retention"
-    )

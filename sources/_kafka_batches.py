@@ -38,6 +38,11 @@ class Batches:
         self._ends[partition] = end
         return True
 
+    @property
+    def positions(self) -> dict[int, int]:
+        """Per partition that has not ended the offset after all that is here."""
+        return dict(self._next)
+
     def leave(self, partition: int) -> bool:
         """A partition needs no more; whether it was the last one."""
         self._queues.pop(partition, None)

@@ -5,7 +5,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[at
 
 from assets.condition import Unavailable
 from assets.connection import KafkaConnection
-from sources._kafka import ANSWER_TIMEOUT_S
+from sources._kafka_questions import ANSWER_TIMEOUT_S
 
 
 def topic_settings(connection: KafkaConnection, topic: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import bytewax.operators as op
 import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, run_main
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from assets.batch import RawBatch, stream_key
@@ -16,13 +16,14 @@ from assets.condition import Refused, Unavailable
 from assets.connection import KafkaConnection
 from deploy.wait import until
 from sinks.kafka import TopicSpec, ensure_topics
-from sources import _kafka
+from sources import _kafka, _kafka_questions, _kafka_watch
 from sources._partition import Stop
 from sources.kafka import StreamSource, check_topic, offsets_at, partition_count, read_range, watermarks
 
 pytestmark = pytest.mark.slow
 
 PARTITIONS = 3
+PATIENCE_S = 60.0
 Make = Callable[..., str]
 
 
@@ -216,7 +217,7 @@ def test_a_missing_topic_is_named(connection: KafkaConnection, kafka: str) -> No
 
 
 def test_a_command_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_kafka, "ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(_kafka_questions, "ANSWER_TIMEOUT_S", 0.2)
     with pytest.raises(Unavailable, match=r"^reading topic \"any\" failed: kafka at 127.0.0.1:1 does not answer: "):
         partition_count(KafkaConnection(bootstrap="127.0.0.1:1"), "any")
 
@@ -246,3 +247,99 @@ def test_a_topic_with_unsafe_settings_is_refused_with_the_command_that_mends_it(
         f"--entity-name {topic} "
         "--add-config cleanup.policy=delete,retention.ms=-1,message.timestamp.type=LogAppendTime"
     )
+
+
+def fetch_until(feed: _kafka.Feed, done: Callable[[], bool], what: str) -> None:
+    def fetched() -> bool:
+        feed.fetch(0.1)
+        return done()
+
+    until(fetched, PATIENCE_S, what)
+
+
+def offsets_until(feed: _kafka.Feed, end: int) -> list[int]:
+    """The offsets of partition 0 that a feed brings, up to an end."""
+    found: list[int] = []
+
+    def ended() -> bool:
+        while batch := feed.take(0):
+            found.extend(batch.offsets)
+        return bool(found) and found[-1] + 1 >= end
+
+    fetch_until(feed, ended, "the records")
+    return found
+
+
+@pytest.mark.parametrize("how", ["paused", "forgotten"])
+def test_a_partition_that_the_client_does_not_fetch_any_more_is_read_on(
+    connection: KafkaConnection,
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+) -> None:
+    monkeypatch.setattr(_kafka_watch, "LOOK_S", 0.3)
+    topic = make(20, 0)
+    feed = _kafka.Feed(connection, topic)
+    feed.open(0, 0, None)
+    feed.open(1, 0, None)
+    assert offsets_until(feed, 20) == list(range(20))
+    if how == "paused":
+        feed._consumer.pause([TopicPartition(topic, 0)])
+    else:
+        feed._consumer.incremental_unassign([TopicPartition(topic, 0)])
+    append(connection, topic, 0, *(b"x" for _ in range(15)))
+    assert offsets_until(feed, 35) == list(range(20, 35))
+    append(connection, topic, 0, b"y")
+    assert offsets_until(feed, 36) == [35]
+    feed.close()
+    said = [record.getMessage() for record in caplog.records if "a new client" in record.getMessage()]
+    assert said == [
+        f'partition 0 of topic "{topic}" at {feed.server} ends at 35, but nothing came after 20; a new client reads on'
+    ]
+
+
+def test_a_client_that_has_lost_its_way_to_kafka_is_replaced(
+    connection: KafkaConnection, make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_kafka_questions, "RENEW_S", (0.5, 60.0))
+    topic = make(20, 0)
+    feed = _kafka.Feed(KafkaConnection(bootstrap="127.0.0.1:1"), topic)
+    feed.open(0, 0, None)
+    feed.open(1, 0, None)
+    fetch_until(feed, lambda: "is unreachable" in caplog.text, "the word that it is away")
+    feed._make = _kafka.Feed(connection, topic)._make
+    assert offsets_until(feed, 20) == list(range(20))
+    fetch_until(feed, lambda: "answers again" in caplog.text, "the word that it is back")
+    feed.close()
+    assert [caplog.text.count(words) for words in ("is unreachable", "answers again")] == [1, 1]
+
+
+def test_a_question_finds_an_answer_though_the_client_has_lost_its_way(
+    connection: KafkaConnection, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_kafka_questions, "RENEW_S", (0.5, 60.0))
+    topic = make(0, 0)
+    feed = _kafka.Feed(KafkaConnection(bootstrap="127.0.0.1:1"), topic)
+    feed._make = _kafka.Feed(connection, topic)._make
+    assert feed.wait_for(feed.partition_count, Stop()) == 2
+    feed.close()
+
+
+def test_records_that_had_come_before_the_loss_are_no_answer(
+    connection: KafkaConnection, make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic = make(3_000)
+    feed = _kafka.Feed(connection, topic, batch_records=100)
+    feed.open(0, 0, None)
+    fetch_until(feed, lambda: feed._batches.positions[0] > 0, "the first records")
+    gone = _kafka.Feed(KafkaConnection(bootstrap="127.0.0.1:1"), topic)
+    asked = feed.exists
+    monkeypatch.setattr(feed, "exists", gone.exists)  # a probe finds nothing
+    feed._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    fetch_until(feed, lambda: feed._batches.positions[0] == 3_000, "the records that wait")
+    assert "answers again" not in caplog.text
+    monkeypatch.setattr(feed, "exists", asked)
+    fetch_until(feed, lambda: "answers again" in caplog.text, "the word that it is back")
+    feed.close()
+    gone.close()
