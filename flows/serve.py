@@ -52,6 +52,6 @@ def flow() -> Dataflow:
         bound(site.stream("serve", generation)),
         bound(site.state("serve", generation, derived)),
         live,
-        BoundSink(site.dead_letters("serve"), bound.position, live.reached),
+        BoundSink(site.dead_letters("serve"), bound.position, bound.noted),
     )
     return claimed(site, checked(site, made), "serve", generation)

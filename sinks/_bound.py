@@ -13,19 +13,19 @@ Position = tuple[Any, str, int]
 class BoundSink(FixedPartitionedSink[X, Position]):
     """A sink that begins anew, at what stands in its output from the beginning, when the source does.
 
-    `position` gives what a saved state is worth, None when the source begins anew; `reached` says how far the store
-    is that decides this.
+    `position` gives what a saved state is worth, None when the source begins anew; `noted` says which store the source
+    has noted in the epoch that ends: asked by ourselves, it might have become another one since.
     """
 
     def __init__(
         self,
         sink: FixedPartitionedSink[X, Any],
         position: Callable[[Any], Any],
-        reached: Callable[[], Reached],
+        noted: Callable[[], Reached],
     ) -> None:
         self._sink = sink
         self._position = position
-        self._reached = reached
+        self._noted = noted
 
     def list_parts(self) -> list[str]:
         return self._sink.list_parts()
@@ -35,19 +35,19 @@ class BoundSink(FixedPartitionedSink[X, Position]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: Position | None) -> "_BoundPartition[X]":
         position = None if resume_state is None else self._position(resume_state)
-        return _BoundPartition(self._sink.build_part(step_id, for_part, position), self._reached)
+        return _BoundPartition(self._sink.build_part(step_id, for_part, position), self._noted)
 
 
 class _BoundPartition(StatefulSinkPartition[X, Position]):
-    def __init__(self, part: StatefulSinkPartition[X, Any], reached: Callable[[], Reached]) -> None:
+    def __init__(self, part: StatefulSinkPartition[X, Any], noted: Callable[[], Reached]) -> None:
         self._part = part
-        self._reached = reached
+        self._noted = noted
 
     def write_batch(self, values: list[X]) -> None:
         self._part.write_batch(values)
 
     def snapshot(self) -> Position:
-        return (self._part.snapshot(), *self._reached())
+        return (self._part.snapshot(), *self._noted())
 
     def close(self) -> None:
         self._part.close()
