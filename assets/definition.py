@@ -77,7 +77,8 @@ class Definition(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
     @property
     def all_sources(self) -> frozenset[str]:
         """The asset's own source and those of its items."""
-        return frozenset([*(item.source for item in self.items.values()), *([self.source] if self.source else [])])
+        sources = {item.source for item in self.items.values()}
+        return frozenset(sources | {self.source} if self.source else sources)
 
     def value(self) -> dict[str, Any]:
         """The definition as the value of a `_model` observation."""

@@ -5,6 +5,7 @@ gateway repeats against the definition in force, is refused: once, until another
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -17,14 +18,25 @@ from operators._progress import Progress
 
 MOST_REFUSED: Final = 16
 """How many refused definitions of an asset are remembered, so that each makes one dead letter."""
+MOST_SHARED: Final = 64
+"""How many definitions are remembered, so that the next asset of which the same is told finds it read."""
 
 
 class Taken(NamedTuple):
     """A definition that comes into force: the ttl of each source (us) if it says so, and the sources left."""
 
     definition: Definition
-    ttls: dict[str, int | None]
+    ttls: Mapping[str, int | None]
     left: set[str]
+
+
+class _Told(NamedTuple):
+    """A definition that was told, and what is made of it: nobody changes it, so all assets told the same share it."""
+
+    definition: Definition
+    template: Definition
+    placement: Placement
+    ttls: Mapping[str, int | None]
 
 
 class Definitions(msgspec.Struct, dict=True):
@@ -35,6 +47,7 @@ class Definitions(msgspec.Struct, dict=True):
     refused: dict[str, list[str]] = {}
 
     def __post_init__(self) -> None:
+        self._read: dict[tuple[bytes, str, Teller], _Told] = {}
         self._uses = Counter(placement.template for placement in self.placements.values())
 
     def take(self, at: tuple[int, int], frame: Frame, value: Value, progress: Progress) -> Taken | Rejected | None:
@@ -47,20 +60,31 @@ class Definitions(msgspec.Struct, dict=True):
                 self.placements[asset] = msgspec.structs.replace(known, teller=teller)
             return None
         try:
-            definition = Definition.from_value(value)
+            told = self._told(value, frame.model, teller)
         except ContractError as error:
             return self._refuse(at, frame, "definition", str(error))
         if known is not None and not progress.gives_way(known.teller, teller):
             return self._refuse(at, frame, "conflict", conflict(frame, known.teller))
-        template, placement = split(definition, frame.model, teller)
-        self.templates.setdefault(placement.template, template)
-        self._uses[placement.template] += 1
+        self.templates.setdefault(told.placement.template, told.template)
+        self._uses[told.placement.template] += 1
         self._forget(known)
-        self.placements[asset] = placement
+        self.placements[asset] = told.placement
         self.refused.pop(asset, None)
-        said = {name: source.ttl for name, source in definition.sources.items()}
-        ttls = {name: said.get(name) for name in sorted({*said, *placement.sources})}
-        return Taken(definition, ttls, set() if known is None else _left(known, placement))
+        return Taken(told.definition, told.ttls, set() if known is None else _left(known, told.placement))
+
+    def _told(self, value: Value, model: str, teller: Teller) -> _Told:
+        """What a `_model` says; raises `ContractError`."""
+        key = msgspec.json.encode(value), model, teller
+        told = self._read.get(key)
+        if told is None:
+            definition = Definition.from_value(value)
+            said = {name: source.ttl for name, source in definition.sources.items()}
+            template, placement = split(definition, model, teller)
+            ttls = {name: said.get(name) for name in sorted({*said, *placement.sources})}
+            told = self._read[key] = _Told(definition, template, placement, ttls)
+            if len(self._read) > MOST_SHARED:
+                del self._read[next(iter(self._read))]
+        return told
 
     def _refuse(self, at: tuple[int, int], frame: Frame, reason: str, detail: str) -> Rejected | None:
         refused = self.refused.setdefault(frame.asset, [])

@@ -115,8 +115,10 @@ class Rules(AssetLogic):
         self.bound = (_UNBOUND,)
 
     def bind(self, definition: Definition) -> None:
+        self._bind(_binding(definition))
+
+    def _bind(self, made: _Binding) -> None:
         """Keep the binding and, by the numbers of the rules, their states: at hand without a look-up."""
-        made = _binding(definition)
         rules = made.compiled.rules.items()
         self.bound = (made, *(self.states.setdefault(metric, rule.State()) for metric, rule in rules))
 
@@ -137,9 +139,7 @@ class Rules(AssetLogic):
                 continue
             for source in left[metric]:
                 out += _named(now, now.on_source_left(metric, self.states[metric], source, self.now))
-        for metric, rule in after.items():
-            self.states.setdefault(metric, rule.State())
-        self.bind(definition)
+        self._bind(now_bound)
         self._reckon_due()
         new = (metric for metric in now_bound.compiled.broken if metric not in broken)
         return out + [Change(metric, None, status=BAD_CONFIGURATION_ERROR) for metric in new]

@@ -12,6 +12,7 @@ from assets.definition import Definition, Item
 from assets.frame import Frame, Tick
 from operators import rules
 from operators._assets import Assets
+from operators._definitions import MOST_SHARED
 from operators.live_values import LiveValues
 from operators.rules import Rules
 from tests.streams import S, batch, definition, frame, tick
@@ -60,6 +61,16 @@ def sizes(rounds: Iterator[Sequence[Frame | Tick]]) -> list[tuple[int, ...]]:
 def test_edits_of_a_plant_leave_nothing_behind() -> None:
     found = sizes([told(edit, n) for n in range(ASSETS)] for edit in range(80))
     assert found[2] == found[40] == found[-1]
+
+
+def test_a_definition_that_many_assets_have_is_read_once_and_not_remembered_for_ever() -> None:
+    same = [edited(1, 0).value() for _ in range(ASSETS)]
+    frames = [frame(1, ("_model", value), asset=f"press-{n:02}") for n, value in enumerate(same)]
+    derive: Assets[Any] = Assets(0, "rules", Rules)
+    derive.batch(batch(frames))
+    assert len({id(placement) for placement in derive._definitions.placements.values()}) == 1
+    derive.batch(batch([told(2, n) for n in range(2 * MOST_SHARED)], ASSETS))
+    assert len(derive._definitions._read) == MOST_SHARED
 
 
 def test_gateways_that_disagree_for_ever_leave_nothing_behind() -> None:
