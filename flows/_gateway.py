@@ -1,5 +1,6 @@
 """What the ingest flow needs to be one gateway: its plant, what its earlier runs left, and its way to Kafka."""
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,7 @@ from flows._searched import Searched
 from flows._shares import shares
 from flows._site import Site
 from flows._store import named_store
+from flows._writers import is_written_by_another
 from operators._tails import Tails, copy_name
 from operators.normalize import Normalizer
 from sinks._outbox import Outbox
@@ -27,6 +29,8 @@ from sources._intake import Devices
 from sources._kafka_newest import newest_us
 from sources._partition import Stop
 from sources.kafka import partition_count
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class Gateway:
             partitions, tails = patiently(
                 site.stop, lambda: _asked(site, n, lambda found: _read_tails(site, plant, sources, spool, found))
             )
+            first = i == min(copies.values(), default=0)
+            gone = patiently(site.stop, lambda: _gone(site, name, tails.assets - set(plant.assets) if first else set()))
             letters = missing_by_id(spool, site.kafka, DEAD_LETTERS, site.stop)
             outbox = open_outbox(spool, site.kafka, site.stop, {ASSET_STREAM: tails.missing, DEAD_LETTERS: letters})
         except BaseException:
@@ -77,8 +83,6 @@ class Gateway:
         known.forget(filter(tails.heard, sources), plant.sources)
         for asset in plant.assets.values():
             tails.values.define(asset.id, asset.definition)
-        first = i == min(copies.values(), default=0)
-        gone = frozenset(tails.assets - set(plant.assets)) if first else frozenset[str]()
         return cls(name, max(began, tails.run + 1), plant, partitions, sources, tails, gone, since), devices, outbox
 
     @property
@@ -110,6 +114,20 @@ def _asked(site: Site, copies: int, tails: Callable[[int], Tails]) -> tuple[int,
         partitions = site.partitions()
         send_former(site, copies, partitions)
         return partitions, tails(partitions)
+
+
+def _gone(site: Site, name: str, assets: Collection[str]) -> frozenset[str]:
+    """The assets to remove; none, while another process writes under this name: they may be those of its plant."""
+    if not assets or not is_written_by_another(site, name):
+        return frozenset(assets)
+    log.error(
+        'another process writes as gateway "%s": %d assets that this plant does not have, such as "%s", may be its '
+        "own and are not removed; give each ingest process a name of its own (PENSTOCK_GATEWAY), or end one of them",
+        name,
+        len(assets),
+        min(assets),
+    )
+    return frozenset()
 
 
 def _devices(plant: Plant, names: tuple[str, ...], stop: Stop) -> Devices:

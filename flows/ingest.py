@@ -15,6 +15,7 @@ from flows._gateway import Gateway, frames_sink, letters_sink
 from flows._manifest import checked
 from flows._patience import patiently
 from flows._site import entry, start
+from flows._writers import watch
 from operators.dead_letters import dead_letters
 from operators.normalize import normalize
 from operators.sequence import sequence
@@ -63,4 +64,5 @@ def flow(plant: str | None = None) -> Dataflow:
         devices.end()
         raise
     devices.go_on(lambda: outbox.full)
+    watch(site, gateway.name, gateway.partitions)
     return ready

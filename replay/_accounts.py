@@ -16,6 +16,7 @@ import msgspec
 from msgspec import structs
 
 from assets.frame import Flag, Frame, SourceAccount, Tick
+from operators._writers import Writers
 
 TICKS_KEPT: Final = 600
 """Partitions are read to ends that were asked one after the other: ten minutes of ticks are more than enough."""
@@ -117,6 +118,7 @@ class Accounts:
         self._numbers: dict[tuple[Run, str | int], int] = {}
         self._reports: dict[str, SourceReport] = defaultdict(SourceReport)
         self._found: list[Deviation] = []
+        self.writers = Writers()
 
     def record(self, partition: int, offset: int, record: Frame | Tick) -> None:
         """The next record of a partition."""
@@ -126,6 +128,7 @@ class Accounts:
             if counted := countable(record):
                 self._homes[run, record.source][partition].frame(record.received, counted)
         else:
+            self.writers.take(partition, record)
             self._number(run, partition, partition, offset, record)
             for source, account in record.sources.items():
                 self._homes[run, source][partition].tick(record.received, account)

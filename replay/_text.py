@@ -79,6 +79,7 @@ def _audited(found: Report) -> Iterator[str]:
         where = {k: v for k, v in msgspec.to_builtins(deviation).items() if k not in ("kind", "count", "detail")}
         place = ", ".join(f"{name} {value}" for name, value in where.items() if value is not None)
         yield f"  {deviation.kind} ({deviation.count:,}): {deviation.detail} [{place}]"
+    yield from map(str, found.writers)
 
 
 def _values(report: SourceReport) -> list[int]:

@@ -15,6 +15,7 @@ from assets.batch import Batch
 from assets.frame import Frame
 from assets.stream import ASSET_STREAM, state_topic
 from flows._site import Site
+from operators._writers import Interleaving
 from operators.decode import FrameDecoder, decode_events
 from replay._accounts import Accounts, Deviation, SourceReport
 from replay._audit_archive import ArchiveCheck, Origins, origins_of
@@ -47,7 +48,10 @@ class ServeReport(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """All that was found; `unexplained` is 0 when everything adds up, else `deviations` names (the first of) it."""
+    """All that was found; `unexplained` is 0 when everything adds up, else `deviations` names (the first of) it.
+
+    `writers` are gateways' names under which two processes wrote at a time: each of them adds up for itself.
+    """
 
     sources: dict[str, SourceReport]
     totals: SourceReport
@@ -57,6 +61,7 @@ class Report(msgspec.Struct):
     serve: ServeReport | None
     unexplained: int
     deviations: list[Deviation]
+    writers: list[Interleaving] = []
 
 
 def audit(site: Site, *, shown: bool = False) -> Report:
@@ -104,6 +109,7 @@ class _Audit:
             None if self._stored is None else self._served(self._stored, served),
             _sum(deviations),
             deviations[:MOST_DEVIATIONS],
+            self._accounts.writers.found,
         )
 
     def _served(self, stored: dict[str, bytes], found: list[Deviation]) -> ServeReport:

@@ -11,6 +11,8 @@ import msgspec
 
 from assets.stream import ASSET_STREAM, state_topic
 from flows._site import Site, View, progress_group
+from flows._writers import interleaving
+from operators._writers import Interleaving
 from replay._generations import VIEW_NAMES
 from sources._kafka_newest import newest_us
 from sources.kafka import committed, watermarks
@@ -24,15 +26,19 @@ class ViewStatus(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """The records of `asset-stream`, for how long (s) none came (None: there is none at all), and the views."""
+    """The records of `asset-stream`, for how long (s) none came (None: there is none at all), and the views.
+
+    `writers` are gateways' names under which two processes write.
+    """
 
     records: int
     silent_s: float | None
     views: dict[str, ViewStatus]
+    writers: list[Interleaving] = []
 
     def faults(self, most_silent_s: float, most_behind: int | None = None) -> list[str]:
         """What is not well, by the limits given: how long the stream may be silent, how far a view may be behind."""
-        return [*self._silence(most_silent_s), *self._lag(most_behind)]
+        return [*self._silence(most_silent_s), *map(str, self.writers), *self._lag(most_behind)]
 
     def _silence(self, most_s: float) -> list[str]:
         if self.silent_s is None:
@@ -60,6 +66,7 @@ def status(site: Site) -> Status:
         sum(high - low for low, high in ends.values()),
         max(0.0, time() - newest / 1e6) if newest else None,
         {view: _view(site, view, derived, ends) for view in VIEW_NAMES},
+        interleaving(site.kafka, len(ends)),
     )
 
 
