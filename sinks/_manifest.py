@@ -90,15 +90,18 @@ class AppendFile:
     """A file that grows: what a failed write left behind its end is overwritten by the next one."""
 
     def __init__(self, path: Path, stop: Stopping) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._stop = stop
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        while_full(self._open, path, stop)
         self._lock()
         self.size = os.fstat(self._handle).st_size
         self.checksum = 0
         """Of everything written since the last `truncate`, and of what that left."""
         sync_folder(path.parent)
+
+    def _open(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
 
     def _lock(self) -> None:
         """Keep all other processes out as long as the file is open."""

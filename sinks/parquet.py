@@ -53,7 +53,7 @@ class _Sink(FixedPartitionedSink[B, bytes], Generic[B]):
         return int(item_key)
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "_Partition[B]":
-        prepare(self._root)
+        while_full(lambda: prepare(self._root), self._folder, self._stop)
         return _Partition(self._kind, self._folder, self._topic, int(for_part), self._rolls, self._stop, resume_state)
 
 

@@ -279,6 +279,37 @@ def test_a_full_disk_makes_the_flow_wait_until_there_is_space(
     ]
 
 
+def test_an_archive_that_begins_on_a_full_disk_waits_until_there_is_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    table, opened, failures = pq.write_table, os.open, iter(range(6))
+
+    def full(path: object) -> None:
+        if str(path).endswith((".tmp", ".arrow", ".jsonl")) and next(failures, None) is not None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def write_table(rows: Any, path: Path) -> None:
+        full(path)
+        table(rows, path)
+
+    def open_file(path: Path, flags: int, mode: int = 0o777) -> int:
+        full(path)
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(pq, "write_table", write_table)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", open_file)
+        archive = part(tmp_path)
+    monkeypatch.undo()
+    assert next(failures, None) is None
+    archive.write_batch([batch(0, frame(T0, 0.0), end=True)])
+    assert origins(tmp_path) == [(2, 0, 0)]
+    said = caplog.messages
+    assert len(said) % 2 == 0
+    assert all("the disk is full; waiting for space, nothing is lost" in line for line in said[::2])
+    assert all("there is space again" in line for line in said[1::2])
+
+
 def test_a_stop_ends_the_wait_for_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def pwrite(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
