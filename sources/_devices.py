@@ -56,6 +56,8 @@ class Outlet:
         self._most = most
         self._proved = False
         self._available: bool | None = None
+        self._heard_at = now_us()
+        self._failed: tuple[int, str] | None = None
 
     @property
     def waiting(self) -> int:
@@ -65,8 +67,9 @@ class Outlet:
     def put(self, readings: Readings, *, proved: bool = True) -> None:
         """Hand over what was read together; proves the link, unless the gateway itself says what could not be read."""
         self.received += len(readings.readings)
+        if proved:
+            self._prove(readings.received)
         self.queue.append(readings)
-        self._proved = self._proved or proved
 
     async def room(self) -> None:
         """Wait until the flow has caught up; to be awaited before a device is asked for more."""
@@ -75,7 +78,15 @@ class Outlet:
 
     def prove(self) -> None:
         """The link answered without data (a keep-alive)."""
+        self._prove(now_us())
+
+    def _prove(self, at: int) -> None:
+        """The device answers; what was missed since a defect is told first."""
         self._proved = True
+        self._heard_at = at
+        if self._failed is not None:
+            (since, reason), self._failed = self._failed, None
+            self.gap(Gap([], since, at, reason))
 
     def link(self, available: bool, reason: str = "") -> None:
         """Say whether the device can be reached; repeating what was said is harmless."""
@@ -83,6 +94,11 @@ class Outlet:
         if available != self._available:
             self._available = available
             self.queue.append(Link(now_us(), available, reason))
+
+    def fail(self, reason: str) -> None:
+        """The source ended by a defect, and starts again."""
+        self.link(False, reason)
+        self._failed = self._failed or (self._heard_at, reason)
 
     def lose(self, count: int) -> None:
         """Count values that are gone, before it is told as a gap."""
@@ -160,10 +176,17 @@ class DeviceThread:
             try:
                 await self._source.run(self.outlet)
                 reason = "it ended by itself"
+            except asyncio.CancelledError:
+                if self._ending.is_set():
+                    raise
+                reason = "a request was cancelled"  # by a library: not because we end
+                log.warning(
+                    'source "%s" ended: %s; it starts again in %g s', self._source.name, reason, RESTART_DELAY_S
+                )
             except Exception as error:
                 reason = f"{type(error).__name__}: {error}"
                 log.exception('source "%s" failed; it starts again in %g s', self._source.name, RESTART_DELAY_S)
-            self.outlet.link(False, reason)
+            self.outlet.fail(reason)
             await asyncio.sleep(RESTART_DELAY_S)
 
     async def _mark(self) -> None:

@@ -147,6 +147,39 @@ def test_a_defect_starts_the_source_again(monkeypatch: pytest.MonkeyPatch, caplo
     engine.end()
 
 
+def test_what_is_missed_between_a_defect_and_the_next_reading_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_devices, "RESTART_DELAY_S", 0.01)
+
+    def work(outlet: Outlet, start: int) -> None:
+        if start != 2:
+            outlet.link(True)
+            outlet.put(reading(start))
+        if start < 3:
+            raise ZeroDivisionError("oops")
+
+    engine = Engine(Device(work))
+    engine.until(lambda: engine.values() == [1, 3])
+    (gap,) = engine.of(Gap)
+    before, after = engine.of(Readings)
+    assert (gap.addresses, gap.start, gap.reason, gap.lost) == ([], before.received, "ZeroDivisionError: oops", None)
+    assert before.received < gap.end <= after.received
+    assert engine.messages.index(gap) < engine.messages.index(after)
+    engine.end()
+
+
+def test_a_library_that_cancels_what_it_should_not_does_not_end_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_devices, "RESTART_DELAY_S", 0.01)
+
+    def work(outlet: Outlet, start: int) -> None:
+        if start == 1:
+            raise asyncio.CancelledError
+        outlet.put(reading(start))
+
+    engine = Engine(Device(work))
+    engine.until(lambda: engine.values()[-1:] == [2])
+    engine.end()
+
+
 def test_a_mark_follows_what_it_counts_and_says_whether_the_link_was_proved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_devices, "MARK_INTERVAL_S", 0.05)
     engine = Engine(Device(lambda outlet, _: outlet.put(reading(1))))
