@@ -4,18 +4,30 @@ import os
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any, Final
 
-from sinks._columns import RecordBatch, Schema, Table, pa, pc, pq
+from sinks._columns import RecordBatch, Table, pa, pc, pq
 from sinks._manifest import AppendFile, sync_folder
 
+_READ: Final = pa.ipc.IpcReadOptions(use_threads=False)
+_SPOOLED: Final = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
-def read_spool(spool: AppendFile, schema: Schema) -> list[RecordBatch]:
-    """The record batches of a spool: Arrow IPC messages one after the other."""
+
+def to_spool(rows: RecordBatch) -> Any:
+    """The bytes of some rows for a spool: an Arrow IPC stream, compressed, for the disk is slower than LZ4."""
+    into = pa.BufferOutputStream()
+    with pa.ipc.new_stream(into, rows.schema, options=_SPOOLED) as stream:
+        stream.write_batch(rows)
+    return into.getvalue()
+
+
+def read_spool(spool: AppendFile) -> list[RecordBatch]:
+    """The rows of a spool: one stream after the other."""
     batches: list[RecordBatch] = []
     if spool.size:
         source = pa.BufferReader(spool.read())
         while source.tell() < spool.size:
-            batches.append(pa.ipc.read_record_batch(pa.ipc.read_message(source), schema))
+            batches.extend(pa.ipc.open_stream(source, options=_READ))
     return batches
 
 

@@ -7,20 +7,22 @@ from threading import get_ident
 from typing import Any, Final, NamedTuple
 
 from assets.frame import Frame
-from sinks._columns import DERIVED, OBSERVATIONS, RecordBatch, Schema, derived_rows, observation_rows, pq
+from sinks._columns import DERIVED, OBSERVATIONS, RecordBatch, Schema, Table, derived_rows, pa, pq
 from sinks._cut import Measures
+from sinks._frames import gather_frames, unfold_frames
 
 EMPTY: Final = "schema/date=1970-01-01/empty.parquet"
 """A file without rows, so that readers know the columns of an archive that holds nothing yet."""
 
 
 class Kind(NamedTuple):
-    """What is particular to one of the two tables."""
+    """What is particular to one of the two tables; records are gathered in a spool and unfolded to rows of `schema`."""
 
     folder: str
     schema: Schema
     measure: Callable[[Sequence[Any]], Measures]
-    rows: Callable[[int, Sequence[int], Sequence[Any]], RecordBatch]
+    gather: Callable[[int, Sequence[int], Sequence[Any]], RecordBatch]
+    unfold: Callable[[int, Sequence[RecordBatch]], Table]
     delta: tuple[str, ...]
     plain: tuple[str, ...]
 
@@ -36,13 +38,20 @@ def _measure_events(events: Sequence[Any]) -> Measures:
 
 
 OBSERVATION_TABLE: Final = Kind(
-    "observations", OBSERVATIONS, _measure_records, observation_rows, ("ts", "lag_us", "offset"), ("v_json",)
+    "observations",
+    OBSERVATIONS,
+    _measure_records,
+    gather_frames,
+    unfold_frames,
+    ("ts", "lag_us", "offset"),
+    ("v_json",),
 )
 DERIVED_TABLE: Final = Kind(
     "derived",
     DERIVED,
     _measure_events,
     derived_rows,
+    lambda _partition, batches: pa.Table.from_batches(batches, DERIVED),
     ("ts", "since", "until", "duration_us", "offset", "basis_offset"),
     ("id",),
 )

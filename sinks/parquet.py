@@ -17,14 +17,14 @@ import msgspec
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from assets.batch import Batch, DerivedBatch
-from sinks._columns import SCHEMA_VERSION, Table, pa
+from sinks._columns import SCHEMA_VERSION, Table
 from sinks._cut import ROLL_ROWS, ROLL_US, Progress, cut
-from sinks._files import by_date, read_spool, remove_orphans, write_file
+from sinks._files import by_date, read_spool, remove_orphans, to_spool, write_file
 from sinks._manifest import AppendFile, Manifest, ManifestError, Part, Range, while_full
 from sinks._tables import DERIVED_TABLE, OBSERVATION_TABLE, Kind, prepare
 from sinks._wait import Stopping
 
-STATE_VERSION: Final = 2
+STATE_VERSION: Final = 3
 MOST_PARTITIONS: Final = 1024
 SPOOL_ROWS: Final = 2_048
 """Rows and records that may wait in memory for the spool: few enough for the processor's cache."""
@@ -193,9 +193,9 @@ class _Partition(StatefulSinkPartition[B, bytes], Generic[B]):
     def _flush(self) -> None:
         """Waiting records become rows of the spool."""
         if self._waiting:
-            rows = self._kind.rows(self._number, list(chain(*self._offsets)), list(chain(*self._records)))
+            rows = self._kind.gather(self._number, list(chain(*self._offsets)), list(chain(*self._records)))
             if rows.num_rows:
-                self._spool.append(rows.serialize())
+                self._spool.append(to_spool(rows))
             self._offsets, self._records, self._waiting = [], [], 0
 
     def _roll(self) -> None:
@@ -204,7 +204,7 @@ class _Partition(StatefulSinkPartition[B, bytes], Generic[B]):
         first, end = self._first, self._next
         if first is None or end is None or first == end:
             return
-        table = pa.Table.from_batches(read_spool(self._spool, self._kind.schema), self._kind.schema)
+        table = self._kind.unfold(self._number, read_spool(self._spool))
         name = f"p{self._number:05}-{first:020}-{end:020}.parquet"
         marks = {"topic": self._topic, "partition": self._number, "first": first, "next": end}
         files = tuple(
