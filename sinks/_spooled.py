@@ -59,14 +59,23 @@ def open_outbox(spool: Spool, connection: KafkaConnection, stop: Stopping, missi
 
 
 def missing_by_id(spool: Spool, connection: KafkaConnection, topic: str, stop: Stopping) -> Missing:
-    """What is missing of records that bear ids: those whose id does not stand in the topic where they would."""
-    reader, known = Reader(connection, topic, stop), dict[int, Ids]()
+    """What is missing of records that bear ids: those whose id does not stand in the topic where they would.
+
+    Kafka is asked now, about what an earlier process left: the flow must not wait for it.
+    """
+    partitions = {block.partition for block in spool.pending() if block.topic == topic}
+    known = _ids(spool, Reader(connection, topic, stop), sorted(partitions)) if partitions else {}
 
     def missing(partition: int, records: list[Outgoing]) -> list[Outgoing]:
-        if partition not in known:
-            low, high = reader.watermarks(partition)
-            _, start = spool.checkpoint.parts.get(f"{topic}/{partition}", (0, low))
-            known[partition] = Ids(reader, partition, max(low, start), high, None)
-        return known[partition].rest(records)
+        return known[partition].rest(records) if partition in known else records
 
     return missing
+
+
+def _ids(spool: Spool, reader: Reader, partitions: list[int]) -> dict[int, Ids]:
+    known = {}
+    for partition in partitions:
+        low, high = reader.watermarks(partition)
+        _, start = spool.checkpoint.parts.get(f"{reader.topic}/{partition}", (0, low))
+        known[partition] = Ids(reader, partition, max(low, start), high, None)
+    return known

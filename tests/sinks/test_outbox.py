@@ -11,7 +11,8 @@ import pytest
 from assets.batch import Outgoing
 from assets.condition import Refused, Unavailable
 from assets.connection import KafkaConnection
-from sinks._kafka import shared_producer
+from deploy.wait import until
+from sinks._kafka import Reader, shared_producer
 from sinks._outbox import Outbox
 from sinks._spool import Spool
 from sinks._spooled import missing_by_id
@@ -89,6 +90,24 @@ def test_what_kafka_has_without_having_been_heard_is_not_sent_again(
     outbox.snapshot()
     spool.close()
     assert stands(connection, topic) == ["a", "b", "c"]
+
+
+def test_what_kafka_has_is_asked_before_the_flow_runs_because_nobody_waits_for_kafka_then(
+    connection: KafkaConnection, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox, spool = opened(tmp_path, AWAY, stop=stopped())
+    outbox.write(topic, 0, [letter("a"), letter("b")])
+    outbox.snapshot()
+    spool.close()
+    opened(tmp_path / "other", connection)[0].write(topic, 0, [letter("a")])
+    until(lambda: stands(connection, topic) == ["a"], 60, "the first letter")
+    missing = missing_by_id(Spool(tmp_path, MOST), connection, topic, Stop())
+
+    def away(*_: object) -> None:
+        raise AssertionError("asked while the flow runs")
+
+    monkeypatch.setattr(Reader, "watermarks", away)
+    assert [record.id for record in missing(0, [letter("a"), letter("b")])] == ["b"]
 
 
 def test_a_record_that_kafka_refuses_stays_in_the_spool_and_is_named(
