@@ -51,6 +51,7 @@ class Poll:
         self._bad: dict[str, int] = {}
         self._alive = False
         self._failures = 0
+        self._owed = 0
         self._wait_s = 0.0
         self._received = self._read_at = now_us()
         self._skipped = Skipped(outlet)
@@ -80,35 +81,38 @@ class Poll:
         try:
             await self._read_all(readings)
         except Failure as failure:
-            return self._failed(failure, readings)
+            return self._failed(failure, readings, due)
         self._failures, self._wait_s = 0, 0.0
         if self._alive:
             self._link.proved(self._received)
-            due = self._late(due)
+            due = self._late(due, self._owed)
         else:
             due = asyncio.get_running_loop().time()  # connecting took its time: that is no late cycle
             self._link.found(self._received)
-        self._alive = True
+        self._alive, self._owed = True, 0
         self._skipped.read(self._received)
         self._read_at = self._received
         self._hand_over(self._received, readings)
         return due + self._config.poll / 1e6
 
-    def _late(self, due: float) -> float:
-        """Count the polls that were due since `due` and not made; returns when the last of them was."""
-        poll_s, now = self._config.poll / 1e6, asyncio.get_running_loop().time()
-        missed = max(0, int((now - due) // poll_s))
-        if missed:
+    def _late(self, due: float, owed: int = 0) -> float:
+        """Count the polls that were due since `due` and not made, and those owed; returns when the last of them was."""
+        missed = self._missed(due)
+        if missed or owed:
             if not self._skipped.total:
                 log.warning(
                     'source "%s" does not keep up with its poll of %g s; late cycles are left out, and told',
                     self._name,
-                    poll_s,
+                    self._config.poll / 1e6,
                 )
-            self._skipped.add(missed, (a.text for a in self._addresses if a not in self._refused), self._read_at)
-        return due + missed * poll_s
+            self._skipped.add(missed + owed, (a.text for a in self._addresses if a not in self._refused), self._read_at)
+        return due + missed * self._config.poll / 1e6
 
-    def _failed(self, failure: Failure, readings: list[Reading]) -> float:
+    def _missed(self, due: float) -> int:
+        """How many more polls were due since `due`."""
+        return max(0, int((asyncio.get_running_loop().time() - due) // (self._config.poll / 1e6)))
+
+    def _failed(self, failure: Failure, readings: list[Reading], due: float) -> float:
         """Say what could not be read, and that the link is lost when it stays so; returns when to try again."""
         config, now = self._config, asyncio.get_running_loop().time()
         self._failures += 1
@@ -118,10 +122,13 @@ class Poll:
         self._hand_over(now_us(), self._turn_bad(unread, failure.status), proved=False)
         connected = failure.scope is not Scope.CONNECTION
         if self._alive and connected and self._failures < config.demote_after:
+            self._owed += self._missed(due)  # told when it answers again; else the gap of its loss covers them
+            if self._owed:
+                self._outlet.untold_since = self._outlet.untold_since or self._read_at
             return now + config.poll / 1e6
         first, longest = (config.probe_min / 1e6, config.probe_max / 1e6) if connected else RECONNECT_S
         self._wait_s = min(max(2 * self._wait_s, first), max(first, longest))
-        self._alive = False
+        self._alive, self._owed = False, 0
         self._skipped.tell()
         wait_s = jittered(self._wait_s)
         self._link.lost(failure.cause, wait_s)

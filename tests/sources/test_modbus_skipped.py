@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from assets.reading import Gap, Mark, Readings
+from assets.status import BAD_TIMEOUT
 from sources._modbus_address import parse_address
+from sources._modbus_failures import Failure, Scope
 from sources._modbus_poll import Poll
 from sources._modbus_skipped import LONGEST_SPAN_US, REASON, Skipped
 from sources.modbus import Config, _Client
@@ -83,6 +85,29 @@ async def test_what_was_left_out_before_the_link_is_lost_is_told_before_the_loss
         told = [type(m).__name__ for m in got.messages if not isinstance(m, Readings)]
         assert told == ["Link", "Gap", "Link"]
         assert got.gaps[0].lost == 6
+
+
+@asynchronous
+async def test_polls_left_out_while_an_answer_was_waited_for_in_vain_are_told_when_the_unit_answers_again() -> None:
+    async with polling() as (poll, _, got):
+        read = [m.received for m in got.messages if isinstance(m, Readings)]
+        for _ in range(2):
+            poll._failed(Failure(Scope.UNIT, BAD_TIMEOUT, "no answer"), [], ago(3))
+        assert (got.lost, got.untold_since) == (0, read[0])
+        await poll._cycle(now())
+        await poll._cycle(now())
+        assert got.untold_since is None
+        assert [(gap.start, gap.lost, gap.reason) for gap in got.gaps] == [(read[0], 12, REASON)]
+
+
+@asynchronous
+async def test_polls_left_out_while_a_unit_is_lost_lie_in_the_gap_of_the_loss() -> None:
+    async with polling() as (poll, _, got):
+        for _ in range(3):
+            poll._failed(Failure(Scope.UNIT, BAD_TIMEOUT, "no answer"), [], ago(3))
+        await poll._cycle(now())
+        await poll._cycle(now())
+        assert [(gap.lost, gap.reason) for gap in got.gaps] == [(None, "no answer")]
 
 
 @asynchronous
