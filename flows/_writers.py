@@ -1,4 +1,4 @@
-"""Whether two processes write as one gateway: asked of the newest ticks of one partition, for they stand in each.
+"""Whether two processes write as one gateway: asked of the newest ticks of one partition, because they stand in each.
 
 Two processes on one machine are kept apart by their spool. Those on two machines share nothing but the stream, and at
 its start one cannot tell from it whether the other has just ended. So nobody is refused, and both go on reading their
@@ -8,6 +8,7 @@ devices; but each says it, and so do `status` and `audit`.
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from assets.connection import KafkaConnection
@@ -25,28 +26,33 @@ FIRST_LOOK_S: Final = 10.0
 LOOK_EVERY_S: Final = 60.0
 LISTEN_S: Final = 3.0
 POLL_S: Final = 0.05
-_PARTITION: Final = 0
 
 
 def interleaving(connection: KafkaConnection, partitions: int) -> list[Interleaving]:
     """The names under which two processes have written in the last seconds of the stream; raises `Unavailable`."""
     begin = newest_us(connection, ASSET_STREAM, partitions) - LOOK_BACK_US
-    start = offsets_at(connection, ASSET_STREAM, max(0, begin))[_PARTITION]
-    low, high = watermarks(connection, ASSET_STREAM)[_PARTITION]
+    starts = offsets_at(connection, ASSET_STREAM, max(0, begin))
     writers = Writers()
-    for batch in read_range(connection, ASSET_STREAM, {_PARTITION: (max(low, start), high)}):
+    for batch in read_range(connection, ASSET_STREAM, _least(connection, starts)):
         writers.read(batch)
     return writers.found
 
 
+def _least(connection: KafkaConnection, starts: Mapping[int, int]) -> dict[int, tuple[int, int]]:
+    """Of the partitions that have records since these offsets, the one with the fewest."""
+    marks = watermarks(connection, ASSET_STREAM)
+    ranges = {p: (max(low, starts[p]), high) for p, (low, high) in marks.items() if high > max(low, starts[p])}
+    least = min(ranges, key=lambda p: ranges[p][1] - ranges[p][0], default=None)
+    return {} if least is None else {least: ranges[least]}
+
+
 def is_written_by_another(site: Site, name: str) -> bool:
     """Whether somebody ticks under a name that this process has not written under yet; takes some seconds."""
-    _, start = watermarks(site.kafka, ASSET_STREAM)[_PARTITION]
+    ends = {partition: high for partition, (_, high) in watermarks(site.kafka, ASSET_STREAM).items()}
     until = time.monotonic() + LISTEN_S
     while time.monotonic() < until and not site.stop.requested:
         time.sleep(POLL_S)
-    _, end = watermarks(site.kafka, ASSET_STREAM)[_PARTITION]
-    heard = read_range(site.kafka, ASSET_STREAM, {_PARTITION: (start, end)}, site.stop)
+    heard = read_range(site.kafka, ASSET_STREAM, _least(site.kafka, ends), site.stop)
     return any(tick.gateway == name for batch in heard for tick in ticks_of(batch))
 
 
