@@ -43,6 +43,7 @@ class Assets(Generic[L]):
         self._cells: dict[str, L] = {}
         self._links = Links()
         self._definitions = Definitions()
+        self._links.used = lambda: self._definitions.sources
         self._rejected: list[Rejected] = []
         self._timers = Timers()
         self._origin: Origin = (partition, -1, 0)
@@ -225,9 +226,8 @@ class Assets(Generic[L]):
         with opened(snapshot, _Saved, SNAPSHOT_VERSION, self._operator) as head:
             self._cells = unpacked(head.cells, dict[str, self._logic])  # type: ignore[name-defined]
             self._definitions = unpacked(head.definitions, Definitions)
-        self._links = head.links
-        ttls = {name: state.ttl for name, state in self._links.sources.items()}
-        definitions = self._definitions.by_asset(ttls)
+        head.links.used, self._links = self._links.used, head.links
+        definitions = self._definitions.by_asset({name: link.ttl for name, link in self._links.sources.items()})
         for asset, logic in self._cells.items():
             if asset in definitions:
                 logic.bind(definitions[asset])

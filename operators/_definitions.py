@@ -95,6 +95,11 @@ class Definitions(msgspec.Struct, dict=True):
         origin = f"{ASSET_STREAM}/{at[0]}/{at[1]}"
         return Rejected(encode_frame(frame), reason, detail, origin, at[0], frame.asset.encode())
 
+    @property
+    def sources(self) -> set[str]:
+        """All sources that definitions in force name."""
+        return {name for placement in self.placements.values() for name in placement.sources}
+
     def may_remove(self, frame: Frame) -> bool:
         """Whether the writer of the frame can say that its asset is gone: not if another gateway has taken it over."""
         known = self.placements.get(frame.asset)

@@ -5,13 +5,13 @@ seen, so gateways whose clocks are hours apart do not harm each other's assets, 
 time passes. A source's age is the partition's clock now minus the partition's clock where it was last named.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 
 import msgspec
 
 from assets.frame import Tick
 from assets.source import MIN_TTL_US
-from operators._progress import Progress
+from operators._progress import MAX_SILENCE_US, Progress
 
 
 class LinkState(msgspec.Struct):
@@ -36,15 +36,22 @@ class LinkChange(msgspec.Struct):
     at: int
 
 
-class Links(Progress):
-    """All links of one partition; plain state, kept in the operator's snapshot."""
+class Links(Progress, dict=True):
+    """All links of one partition; plain state, kept in the operator's snapshot.
+
+    `used` says which sources the definitions in force name; it is no state.
+    """
 
     sources: dict[str, LinkState] = {}
+
+    def __post_init__(self) -> None:
+        self.used: Callable[[], Container[str]] = tuple
 
     def source(self, name: str) -> LinkState:
         """The state of a source; one never seen counts from now."""
         state = self.sources.get(name)
         if state is None:
+            self._forget_unused()
             state = self.sources[name] = LinkState(seen=self.clock)
         return state
 
@@ -53,13 +60,15 @@ class Links(Progress):
         state = self.source(source)
         before = state.assets.get(asset)
         state.assets[asset] = available
+        if available and not state.mark:  # its first proof of life, as one that was silent gives it
+            state.seen, state.mark = self.clock, at
         if available and state.silent:
             yield from self._prove(source, at)
         elif before is None or (before and not state.silent) != available:
             yield LinkChange(asset, source, available, at)
 
     def forget(self, asset: str) -> None:
-        """The asset is gone; its sources stay as long as ticks may name them."""
+        """The asset is gone; its sources stay as long as ticks name them."""
         for state in self.sources.values():
             state.assets.pop(asset, None)
 
@@ -68,6 +77,21 @@ class Links(Progress):
         for name in sources:
             if (state := self.sources.get(name)) is not None:
                 state.assets.pop(asset, None)
+
+    def _forget_unused(self) -> None:
+        """Forget sources that serve nobody and were not named for long: names come and go for ever.
+
+        That changes nothing that is said later. It is done whenever a power of two of names is known: their number
+        stays below twice that of the ones in use, and a thousand new ones at once cost no thousand searches.
+        """
+        known = len(self.sources)
+        if known & (known - 1):
+            return
+        unused = [name for name, s in self.sources.items() if not s.assets and self.clock - s.seen >= MAX_SILENCE_US]
+        used = self.used() if unused else ()
+        for name in unused:
+            if name not in used:
+                del self.sources[name]
 
     def tick(self, tick: Tick) -> Iterator[LinkChange]:
         """Move the clock, then say which links came back or fell silent."""

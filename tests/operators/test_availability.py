@@ -1,8 +1,14 @@
 """Availability and the clock of a partition: who is lost, when, and by whose time."""
 
+from typing import Any
+
+import pytest
+
 from assets.frame import Flag, Frame, Tick
+from operators._assets import Assets
+from operators._links import Links
 from operators.rules import Rules
-from tests.streams import definition, frame, run, said, tick
+from tests.streams import batch, cut, definition, frame, run, said, tick
 
 MODEL = definition(availability={"rule": "availability"}).value()
 HOUR = 3600.0
@@ -80,3 +86,46 @@ def test_a_key_frame_does_not_revive_a_silent_source() -> None:
 def test_a_key_frame_tells_whoever_starts_in_the_middle() -> None:
     repeated = frame(40, ("_model", MODEL), ("_availability", "AVAILABLE", 0, None, int(Flag.KEYFRAME)))
     assert said(run(Rules, [repeated]), "availability") == [("AVAILABLE", 40)]
+
+
+def test_a_gateway_that_dies_before_its_first_tick_is_lost_by_the_time_of_its_word() -> None:
+    events = run(Rules, [begin(1000), *ticks(1000, 1040, "other", "gw-2")])
+    assert said(events, "availability") == [("AVAILABLE", 1000), ("UNAVAILABLE", 1010)]
+
+
+def test_sources_of_ever_new_names_are_forgotten_but_those_that_definitions_name() -> None:
+    assets: Assets[Any] = Assets(0, "rules", Rules)
+    offset = 0
+    for n in range(600):
+        records: list[Frame | Tick] = [begin(), tick(0, "m")] if not n else [tick(5 * n, "s", f"old-{n}")]
+        assets.batch(batch(records, offset))
+        offset += len(records)
+    assert {"s", "m"} <= assets._links.sources.keys()
+    assert len(assets._links.sources) <= 128, "sixty of the last five minutes, up to a power of two"
+
+
+@pytest.mark.parametrize("word", ["tick", "AVAILABLE", "UNAVAILABLE"])
+@pytest.mark.parametrize("cuts", [(), (150, 205, 210)])
+def test_a_source_that_was_forgotten_returns_as_if_it_had_been_remembered(
+    monkeypatch: pytest.MonkeyPatch, word: str, cuts: tuple[int, ...]
+) -> None:
+    """Its asset leaves it, others come and go for long, and then an asset is read from it again."""
+    gone = frame(5, ("_removed", True))
+    many = [tick(n, f"old-{n}", gateway="gw-2") for n in range(10, 1000, 5)]
+    returns: dict[str, list[Frame | Tick]] = {
+        "tick": [tick(1000, "s"), begin(1000.5)],
+        "AVAILABLE": [begin(1000)],
+        "UNAVAILABLE": [
+            frame(1000, ("_model", MODEL), ("_availability", "UNAVAILABLE")),
+            frame(1003, ("_availability", "AVAILABLE")),
+        ],
+    }
+    rest = [tick(1004 + n, "x", gateway="gw-2") for n in range(40)]
+    stream: list[Frame | Tick] = [begin(), tick(1, "s"), gone, *many, *returns[word], *rest]
+    found = cut(Rules, stream, cuts)
+    forgetful: Assets[Any] = Assets(0, "test", Rules)
+    forgetful.batch(batch(stream[:-50]))
+    assert "s" not in forgetful._links.sources
+    monkeypatch.setattr(Links, "_forget_unused", lambda _: None)
+    assert found == run(Rules, stream)
+    assert len(said(found, "availability")) >= 4
