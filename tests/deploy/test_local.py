@@ -48,7 +48,7 @@ def test_a_killed_server_is_reported_with_its_last_lines(data: Path) -> None:
     process = state.services["nats"].process
     assert process
     os.kill(process.pid, signal.SIGKILL)
-    failed = until(lambda: state if (state := local.status(data)).phase == Phase.FAILED else None, 10, "the report")
+    failed = until(lambda: state if (state := local.status(data)).phase == Phase.FAILED else None, 60, "the report")
     assert failed.message.startswith('process "nats" was ended by SIGKILL; its last lines in ')
     assert failed.message.endswith("Server is ready")
 
@@ -58,7 +58,7 @@ def test_servers_end_with_a_killed_supervisor_and_the_next_up_starts_afresh(data
     nats_server = state.processes()[1]
     assert state.supervisor
     os.kill(state.supervisor.pid, signal.SIGKILL)
-    nats_server.wait(10)
+    nats_server.wait(60)
     assert local.status(data).message == "its supervisor was killed"
     assert local.up(data).alive
 

@@ -19,7 +19,7 @@ def child(tmp_path: Path, script: str) -> Child:
 
 def started(tmp_path: Path, script: str) -> Child:
     process = child(tmp_path, script).start()
-    until(lambda: "ready" in process.last_lines(), 10, "the first line")
+    until(lambda: "ready" in process.last_lines(), 60, "the first line")
     return process
 
 
@@ -38,9 +38,9 @@ def test_a_child_that_does_not_stop_is_killed_after_the_deadline(tmp_path: Path)
 
 
 def test_a_crash_is_reported_with_the_last_lines_of_this_run_only(tmp_path: Path) -> None:
-    child(tmp_path, "print('an older run')").start().wait(10)
+    child(tmp_path, "print('an older run')").start().wait(60)
     process = child(tmp_path, "print('one'); print('two'); raise SystemExit(3)").start()
-    process.wait(10)
+    process.wait(60)
     assert process.crash_report() == (
         f'process "worker" ended with exit code 3; its last lines in {tmp_path / "worker.log"}:\n  one\n  two'
     )
@@ -49,7 +49,7 @@ def test_a_crash_is_reported_with_the_last_lines_of_this_run_only(tmp_path: Path
 def test_a_child_gets_the_environment_it_is_given(tmp_path: Path) -> None:
     script = "import os; print(os.environ['PENSTOCK_PLANT'])"
     process = Child("worker", [sys.executable, "-c", script], tmp_path / "log", {"PENSTOCK_PLANT": "plants/a"}).start()
-    process.wait(10)
+    process.wait(60)
     assert process.last_lines() == "  plants/a"
 
 

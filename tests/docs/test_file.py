@@ -16,7 +16,7 @@ def test_files_become_readings(tmp_path: Path) -> None:
 
     async def read_twice() -> None:
         running = asyncio.create_task(Source("board", config, ["temp", "fan"]).run(outlet))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while outlet.received < 4:
                 await asyncio.sleep(0.001)
         running.cancel()

@@ -17,7 +17,7 @@ CLEAN_STOP_S = 3.0
 """One epoch and two seconds."""
 AWAY_STOP_S = 12.0
 """Five seconds for a server to come back, for reading and for writing, and what a busy machine takes."""
-BUSY_S = 15.0
+BUSY_S = 45.0
 """What other work on the machine may add."""
 
 

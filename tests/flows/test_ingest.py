@@ -349,7 +349,7 @@ def test_a_stop_during_an_outage_is_quick_and_loses_nothing(plant: Plant, how: s
     plant.field.go_on()
     plant.changes(100, flow)
     flow.signal(signal.SIGTERM)
-    assert flow.wait(10) == 0, flow.last_lines()
+    assert flow.wait(PATIENCE_S) == 0, flow.last_lines()
     assert "wait in spool" in flow.last_lines()
     outage.end()
     flow = plant.start()

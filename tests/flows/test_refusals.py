@@ -104,12 +104,12 @@ def test_the_store_of_another_flow_or_copy(bench: Bench, tmp_path: Path) -> None
 
 def test_another_cluster_at_the_address(bench: Bench, tmp_path: Path, kafka: str) -> None:
     admin = AdminClient({"bootstrap.servers": kafka})
-    before = admin.list_topics(timeout=10)
+    before = admin.list_topics(timeout=60)
     said = refused(bench, tmp_path, KAFKA_BOOTSTRAP=kafka)
     made = json.loads((made_by_derive(bench) / "manifest.json").read_text())["cluster"]
     here = before.cluster_id
     assert made != here
-    assert set(admin.list_topics(timeout=10).topics) == set(before.topics)  # nothing was made there
+    assert set(admin.list_topics(timeout=60).topics) == set(before.topics)  # nothing was made there
     assert said == store_refusal(
         made_by_derive(bench),
         f'it was made on Kafka cluster "{made}", this is "{here}"; check KAFKA_BOOTSTRAP, or {CURE} if the cluster '
@@ -158,7 +158,7 @@ def alter(bench: Bench, settings: Mapping[str, str]) -> None:
         found = admin.describe_configs([asked])[asked].result()
         return all(found[name].value == value for name, value in settings.items())
 
-    until(told, 10, "the settings")
+    until(told, 60, "the settings")
 
 
 def test_offsets_that_were_removed_under_a_stopped_flow(bench: Bench, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_offsets_that_were_removed_under_a_stopped_flow(bench: Bench, tmp_path: 
 def test_another_number_of_partitions(bench: Bench, tmp_path: Path) -> None:
     admin = AdminClient({"bootstrap.servers": bench.kafka.bootstrap})
     admin.create_partitions([NewPartitions(ASSET_STREAM, 13)])[ASSET_STREAM].result()
-    until(lambda: len(bench.ends(ASSET_STREAM)) == 13, 10, "thirteen partitions")
+    until(lambda: len(bench.ends(ASSET_STREAM)) == 13, 60, "thirteen partitions")
     said = refused(bench, tmp_path)
     assert said == store_refusal(
         made_by_derive(bench),

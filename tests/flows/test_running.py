@@ -49,7 +49,7 @@ def kill_after(bench: Bench, more_events: int) -> None:
     flow = bench.flow("derive", recovery=True).start()
     bench.write(20)
     end = begin + more_events
-    until(lambda: sum(bench.ends(state_topic(1)).values()) >= end or flow.poll() is not None, 30, "derive to write")
+    until(lambda: sum(bench.ends(state_topic(1)).values()) >= end or flow.poll() is not None, 60, "derive to write")
     assert flow.running, flow.last_lines()
     flow.kill()
 
@@ -100,7 +100,7 @@ def test_a_flow_with_a_wrong_plant_says_all_and_starts_nothing(bench: Bench, tmp
 def test_an_unreachable_broker_is_one_line_and_a_stop_is_heard(tmp_path: Path) -> None:
     environment = {"KAFKA_BOOTSTRAP": "127.0.0.1:1", "PENSTOCK_DATA": str(tmp_path)}
     flow = Flow("derive", environment, tmp_path / "derive.log").start()
-    until(lambda: "is unreachable" in flow.last_lines() or flow.poll() is not None, 30, "the line")
+    until(lambda: "is unreachable" in flow.last_lines() or flow.poll() is not None, 60, "the line")
     flow.signal(signal.SIGTERM)
     assert flow.wait(20) == 1
     lines = [line for line in (tmp_path / "derive.log").read_text().splitlines() if "is unreachable" in line]

@@ -26,6 +26,6 @@ def server(tmp_path: Path) -> Iterator[Nats]:
     """A nats-server of our own, to be killed."""
     nats = Nats(tmp_path / "nats", preferred_port=0)
     nats.start()
-    until(nats.ready, 20, "nats-server")
+    until(nats.ready, 60, "nats-server")
     yield nats
     nats.stop()

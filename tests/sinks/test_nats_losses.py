@@ -97,7 +97,7 @@ def test_a_store_lost_under_a_running_flow_gets_all_newest_values_again(
     before = rig.reached()
     asyncio.run(getattr(rig, loss)())
     part.write(100, 10)
-    until(lambda: rig.sink.reached()[0] != before[0], 20, "the loss to be noticed and mended")
+    until(lambda: rig.sink.reached()[0] != before[0], 60, "the loss to be noticed and mended")
     part.write(110, 5)
     part.snapshot()
     part.close()
@@ -118,7 +118,7 @@ def test_a_server_that_comes_back_with_an_empty_store_gets_all_newest_values_aga
     part.write(9_000, 600, subjects=700)
     part.snapshot()
     assert rig.sink.reached()[1] > 0
-    until(lambda: rig.held() == rig.fold, 20, "all values")
+    until(lambda: rig.held() == rig.fold, 60, "all values")
     part.close()
 
 
@@ -165,7 +165,7 @@ def test_a_copy_repeats_its_own_partitions_only(rig: Rig) -> None:
     parts[0].write_batch([[live(6, 0)]])
     parts[0].snapshot()
     asyncio.run(rig.delete())
-    until(lambda: len(rig.found()) == 2, 20, "both copies to fill the store again")
+    until(lambda: len(rig.found()) == 2, 60, "both copies to fill the store again")
     for part in parts:
         part.close()
     assert rig.held() == {live(6, 0).subject: 6, live(5, 1).subject: 5}

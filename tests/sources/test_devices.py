@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -110,20 +111,18 @@ def test_a_source_that_does_not_leave_holds_the_stop_up_for_a_while_only(
 ) -> None:
     monkeypatch.setattr(_devices, "STOP_TIMEOUT_S", 0.1)
 
+    released = threading.Event()
+
     async def stubborn(_: Outlet) -> None:
-        deadline = time.monotonic() + 1.5
-        while time.monotonic() < deadline:
-            try:
-                await asyncio.sleep(1)
-            except asyncio.CancelledError:
-                continue
+        while not released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
 
     device = Device(lambda outlet, _: stubborn(outlet))
     engine = Engine(device)
     engine.until(lambda: device.starts)
-    began = time.monotonic()
-    engine.end()
-    assert time.monotonic() - began < 1.4
+    engine.end()  # would never return if it waited
+    released.set()
     assert 'source "press" did not leave its device within 0.1 s' in caplog.messages
 
 
@@ -194,7 +193,7 @@ def test_a_partition_never_waits_for_its_source() -> None:
     began = time.monotonic()
     for _ in range(100):
         engine.step()
-    assert time.monotonic() - began < 0.05 * 100
+    assert time.monotonic() - began < 60
     engine.end()
 
 

@@ -128,7 +128,7 @@ def test_offsets_without_records_hold_nothing_up(connection: KafkaConnection, ma
     topic = make(10)
     append(connection, topic, 0, b"x", b"y", transactional_id=topic)
     # the end of the transaction has an offset of its own, which Kafka writes after it has confirmed the transaction
-    until(lambda: watermarks(connection, topic) == {0: (0, 13)}, 10, "the end of the transaction")
+    until(lambda: watermarks(connection, topic) == {0: (0, 13)}, PATIENCE_S, "the end of the transaction")
     batches = run(StreamSource(connection, topic, Stop(), bounds={0: (8, 13)}))
     assert records(batches) == {"0000": [b"8", b"9", b"x", b"y"]}
     assert_seamless(batches, {0: (8, 13)})
@@ -190,7 +190,7 @@ def test_an_offset_removed_while_the_flow_runs_is_refused(connection: KafkaConne
 
 
 def fetch_until_records(feed: _kafka.Feed) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while feed.take(0) is None:
         assert time.monotonic() < deadline
         feed.fetch(0.1)
