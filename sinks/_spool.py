@@ -20,6 +20,7 @@ import msgspec
 
 from assets.batch import Outgoing
 from assets.condition import Refused
+from sinks._manifest import sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -193,6 +194,8 @@ class _Segment:
     def sync(self) -> None:
         if self._synced < self.size:
             os.fsync(self._handle)
+            if not self._synced:
+                sync_folder(self.path.parent)  # else the end of the machine could take the file's name
             self._synced = self.size
 
     def delete(self) -> None:

@@ -1,5 +1,7 @@
 """The spool on a real disk: order, bounds, torn blocks, one process at a time."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,24 @@ def test_a_checkpoint_that_cannot_be_read_says_nothing(tmp_path: Path, caplog: p
     (tmp_path / "checkpoint.json").write_text("{")
     assert Spool(tmp_path, MOST).checkpoint == Checkpoint()
     assert "what Kafka has is found out from Kafka" in caplog.text
+
+
+def test_the_name_of_a_segment_is_durable_as_soon_as_its_blocks_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+    fsync = os.fsync
+
+    def noted(handle: int) -> None:
+        synced.append(stat.S_ISDIR(os.fstat(handle).st_mode))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    spool = Spool(tmp_path, MOST)
+    for _ in range(2):
+        spool.append(block(0))
+        spool.sync()
+    assert synced == [False, True, False]
 
 
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
