@@ -24,6 +24,7 @@ from assets.connection import KafkaConnection, NatsConnection
 from assets.duration import parse_duration_us
 from assets.plant import ConfigError
 from assets.stream import ASSET_STREAM, DEAD_LETTERS, VIEWS, state_topic
+from flows._set_back import end_when_set_back
 from flows._store import named_store
 from sinks.kafka import StreamSink, ensure_topics, stream_topics
 from sinks.nats import LiveSink
@@ -214,4 +215,5 @@ def start(plant: str | None = None) -> Site:
     environment = dict(os.environ) if plant is None else {**os.environ, "PENSTOCK_PLANT": plant}
     site = Site.from_environment(environment)
     site.stop.install()
+    end_when_set_back()
     return site

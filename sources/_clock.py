@@ -62,4 +62,4 @@ class Clock:
 
 
 def _words(step_us: int) -> str:
-    return format_duration(step_us // 1_000_000 * 1_000_000)
+    return format_duration((step_us + 500_000) // 1_000_000 * 1_000_000)

@@ -1,11 +1,9 @@
 """The clock of a gateway's computer is set back or leaps, while ingest runs and between two runs."""
 
-import asyncio
-import threading
 import time
 from collections.abc import Iterator
 from itertools import groupby
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import pytest
 
@@ -16,8 +14,8 @@ from deploy.wait import until
 from replay._accounts import Accounts
 from sources._modbus_skipped import REASON
 from tests.faults import clock, proof
+from tests.faults.meter import Meter
 from tests.faults.rig import PATIENCE_S, Rig
-from tests.sources.modbus_server import Device
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
@@ -33,25 +31,6 @@ types:
 assets:
   {asset}: {{type: meter, path: acme/hamburg/forming/line-1, source: of-{asset}, address: "holding:0 uint16"}}
 """
-
-
-class Meter:
-    """A device whose mode the test sets, in a thread."""
-
-    def __init__(self) -> None:
-        self.device = Device()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self.device.start(), self._loop).result(PATIENCE_S)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self.device.stop(), self._loop).result(PATIENCE_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
 
 
 class Gateway:

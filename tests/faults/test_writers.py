@@ -1,7 +1,5 @@
 """Two ingest processes of one name on two machines: each says so, `status` and `audit` do, and nothing is lost."""
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from typing import Final
 
@@ -15,8 +13,8 @@ from operators._writers import Interleaving
 from replay._accounts import Accounts
 from replay.status import status
 from tests.faults import proof
+from tests.faults.meter import Meter
 from tests.faults.rig import PATIENCE_S, Rig
-from tests.sources.modbus_server import Device
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
@@ -74,26 +72,14 @@ def removes(frame: Frame) -> bool:
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
-    """A meter."""
-    device, loop = Device(), asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    asyncio.run_coroutine_threadsafe(device.start(), loop).result(PATIENCE_S)
-    yield device.port
-    asyncio.run_coroutine_threadsafe(device.stop(), loop).result(PATIENCE_S)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-
-
-@pytest.fixture
-def machines(rig: Rig, port: int) -> Iterator[tuple[Machine, Machine]]:
+def machines(rig: Rig) -> Iterator[tuple[Machine, Machine]]:
     """Two of them, whose ingest has the same name."""
-    both = Machine(rig, "meter-a", port), Machine(rig, "meter-b", port)
-    yield both
-    for machine in both:
-        if machine.flow.running:
-            machine.flow.kill()
+    with Meter() as meter:
+        both = Machine(rig, "meter-a", meter.device.port), Machine(rig, "meter-b", meter.device.port)
+        yield both
+        for machine in both:
+            if machine.flow.running:
+                machine.flow.kill()
 
 
 def test_two_processes_of_one_name_are_told_and_do_each_other_no_harm(
