@@ -9,6 +9,8 @@ from typing import Any, Final
 from sinks._columns import RecordBatch, Table, pa, pc, pq
 from sinks._manifest import AppendFile, sync_folder
 
+DICTIONARY_BYTES: Final = 256 << 10
+"""Values with a larger dictionary per row group (measurements of full precision) are smaller without one."""
 _READ: Final = pa.ipc.IpcReadOptions(use_threads=False)
 _SPOOLED: Final = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
@@ -33,10 +35,11 @@ def read_spool(spool: AppendFile) -> list[RecordBatch]:
 
 def by_date(table: Table) -> list[tuple[date, Table]]:
     """The rows of each event date (UTC), dates in order, rows in the order of the stream."""
+    extremes = pc.min_max(table["ts"]).as_py()
+    if table.num_rows and extremes["min"].date() == extremes["max"].date():
+        return [(extremes["min"].date(), table)]
     days = pc.cast(table["ts"], pa.date32())
     found = sorted(pc.unique(days).to_pylist())
-    if len(found) == 1:
-        return [(found[0], table)]
     return [(day, table.filter(pc.equal(days, pa.scalar(day, pa.date32())))) for day in found]
 
 
@@ -52,6 +55,7 @@ def write_file(table: Table, path: Path, delta: Sequence[str], plain: Sequence[s
         row_group_size=122_880,
         write_page_index=True,
         use_dictionary=dictionary,
+        dictionary_pagesize_limit=DICTIONARY_BYTES,
         column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
     )
     with temporary.open("rb+") as file:

@@ -324,6 +324,42 @@ def test_a_stop_ends_the_wait_for_space(tmp_path: Path, monkeypatch: pytest.Monk
         archive.snapshot()
 
 
+def test_frames_of_any_size_unfold_to_their_observations_however_they_are_spooled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sinks._frames._UNFOLDED_BYTES", 1)
+    sizes = [0, 3, 1, 0, 0, 2, 1, 1, 4, 0]
+    archive = part(tmp_path)
+    for offset, size in enumerate(sizes):
+        received = T0 + offset
+        values = [f"{offset}.{index}" for index in range(size)]
+        archive.write_batch(
+            [batch(offset, frame(received, *values, times=[None, T0 - 1, received, None][:size] or None))]
+        )
+        if offset % 3 == 0:
+            archive.snapshot()
+    archive.write_batch([batch(len(sizes), end=True)])
+    found = [(row["offset"], row["idx"], row["item"], row["v_str"], row["lag_us"]) for row in rows(tmp_path)]
+    assert found == [
+        (offset, index, f"item-{index}", f"{offset}.{index}", offset + 1 if index == 1 else 0)
+        for offset, size in enumerate(sizes)
+        for index in range(size)
+    ]
+
+
+def test_measurements_of_full_precision_take_hardly_more_than_their_doubles(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    archive = part(tmp_path)
+    archive.write_batch(
+        [batch(0, *(frame(T0, *(chance.random() for _ in range(120))) for _ in range(1_000)), end=True)]
+    )
+    (path,) = tmp_path.glob("observations/date=*/*.parquet")
+    groups = pq.ParquetFile(path).metadata
+    chunk = groups.row_group(0).column(groups.schema.names.index("v_num"))
+    assert (groups.num_rows, chunk.num_values) == (120_000, 120_000)
+    assert chunk.total_compressed_size < 8.5 * chunk.num_values
+
+
 def test_derived_events_keep_what_they_say(tmp_path: Path) -> None:
     event = DerivedEvent(
         1, "press-01", "running", T0, "Idle", {"was": 1}, T0 - 5, T0, 5, 0, "2:17:1:running:0", (2, 17, 1), "run", 3, 1
