@@ -72,9 +72,9 @@ class Claim:
                     f'could not begin to write view "{self._view}": {writer} writes it; stop that process first, or '
                     "wait until it has ended"
                 )
-        put_table(self._connection, VIEWS, self._key(self._copy), msgspec.json.encode(self._me))
+        put_table(self._connection, VIEWS, self._key(self._copy), msgspec.json.encode(self._me), self._stop)
         for copy in others.keys() - {self._copy}:
-            put_table(self._connection, VIEWS, self._key(copy), None)
+            put_table(self._connection, VIEWS, self._key(copy), None, self._stop)
         if any(writer.machine != self._me.machine for writer in others.values()):
             self._wait()
         threading.Thread(target=self._watch, name="claim", daemon=True).start()

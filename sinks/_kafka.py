@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from assets import kafka_errors
 from assets.condition import Condition, Unavailable
 from assets.connection import KafkaConnection
+from sinks._kafka_way import Way
 from sinks._wait import Stopping
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,10 @@ ANSWER_TIMEOUT_S: Final = 10.0
 """How long a command (not a flow: that waits) lets Kafka take to answer."""
 STOP_PATIENCE_S: Final = 5.0
 """After a stop was asked for, how long Kafka may take to acknowledge anything before the flow ends without it."""
+ASTRAY_S: Final = 60.0
+"""How long Kafka must have answered others before a client that it does not answer counts as gone astray."""
+RENEW_S: Final = 10.0
+"""When there is no answer for so long, a new client is tried: see sources/_kafka_questions.py."""
 MISSING_PATIENCE_S: Final = 3.0
 """A broker that has just started does not know all of its topics yet."""
 RECORD_BYTES_MAX: Final = 16 * 2**20
@@ -67,6 +72,7 @@ class SharedProducer:
         self._reason = ""
         self._errors = 0
         self._producer = Producer({**connection.settings(), **PRODUCER, "error_cb": self._on_error})
+        self._way = Way(connection, lambda: self._producer.list_topics(timeout=ASK_S))
         self.produce = self._producer.produce
 
     @property
@@ -113,6 +119,14 @@ class SharedProducer:
         progress = len(self._producer) < left and errors == self._errors
         if progress:
             self.condition.back()
+        if progress or not left:
+            self._way.found()
+        elif self.condition.away and self._way.looked_for() > ASTRAY_S:
+            # nobody knows which of its records Kafka has, so no other client may send them: a start finds that out
+            raise Unavailable(
+                f"could not write {left} records: the client does not find the way to {self.condition.server}, which "
+                f"answers others for {ASTRAY_S:g} s; the next start goes on at the last snapshot and writes them"
+            )
         return progress
 
     def _on_error(self, error: KafkaError) -> None:
@@ -139,7 +153,9 @@ class Reader:
         self._stop = stop
         self._condition = Condition(log, f"kafka at {connection.bootstrap}", f'reading back topic "{topic}"')
         self._lock = threading.Lock()
-        self._consumer = Consumer({**connection.settings(), **READER})
+        self._settings = {**connection.settings(), **READER}
+        self._assigned: list[TopicPartition] = []
+        self._consumer = Consumer(self._settings)
 
     def quiet(self) -> None:
         """Ask as commands do from now on: not for ever, and others say when Kafka is away."""
@@ -186,10 +202,12 @@ class Reader:
             _, high = self.watermarks(partition)
             if start >= high:
                 return []
-            self._consumer.assign([TopicPartition(self.topic, partition, start)])
+            self._assigned = [TopicPartition(self.topic, partition, start)]
+            self._consumer.assign(self._assigned)
             try:
                 return self._wait_for(lambda: self._take(min(most, high - start)))
             finally:
+                self._assigned = []
                 self._consumer.unassign()
 
     def _take(self, count: int) -> list[Message]:
@@ -202,13 +220,23 @@ class Reader:
         return messages
 
     def _wait_for(self, question: Callable[[], T]) -> T:
-        deadline = monotonic() + ANSWER_TIMEOUT_S
+        deadline, renew_at = monotonic() + ANSWER_TIMEOUT_S, monotonic() + RENEW_S
         stop = self._stop
-        return self._condition.wait_for(
-            question,
-            outage,
-            lambda: stop.requested if stop else monotonic() > deadline,
-        )
+
+        def reason(failure: Exception) -> str | None:
+            nonlocal renew_at
+            if monotonic() > renew_at:
+                self._renew()
+                renew_at = monotonic() + RENEW_S
+            return outage(failure)
+
+        return self._condition.wait_for(question, reason, lambda: stop.requested if stop else monotonic() > deadline)
+
+    def _renew(self) -> None:
+        """Go on with a new client: the old one may have lost its way for ever."""
+        old, self._consumer = self._consumer, Consumer(self._settings)
+        self._consumer.assign(self._assigned)
+        threading.Thread(target=old.close, daemon=True).start()
 
 
 def outage(failure: Exception) -> str | None:

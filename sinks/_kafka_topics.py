@@ -62,12 +62,20 @@ def ensure_topics(connection: KafkaConnection, specs: Sequence[TopicSpec], stop:
     )
 
 
-def put_table(connection: KafkaConnection, topic: str, key: bytes, value: bytes | None) -> None:
-    """Set (or, with None, remove) the value of a key in a compacted topic; returns when Kafka has it."""
+def put_table(
+    connection: KafkaConnection, topic: str, key: bytes, value: bytes | None, stop: Stopping | None = None
+) -> None:
+    """Set (or, with None, remove) the value of a key in a compacted topic; returns when Kafka has it.
+
+    With `stop` an outage is waited for.
+    """
     producer = shared_producer(connection)
     reports: dict[KafkaError | None, object] = {}
     producer.produce(topic, value, key, on_delivery=reports.__setitem__)
-    producer.drain_within(ANSWER_TIMEOUT_S)
+    if stop is None:
+        producer.drain_within(ANSWER_TIMEOUT_S)
+    else:
+        producer.drain(stop)
     if None not in reports:
         why = next((error.str() for error in reports if error), f"no answer within {ANSWER_TIMEOUT_S:g} s")
         raise Unavailable(f'could not write to topic "{topic}" at kafka at {connection.bootstrap}: {why}')

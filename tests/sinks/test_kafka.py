@@ -4,6 +4,7 @@ import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from deploy.ports import free_port
 from deploy.processes import Flow
 from deploy.stack import External, Stack
 from deploy.wait import until
-from sinks import _kafka
+from sinks import _kafka, _kafka_topics, _kafka_way
 from sinks._kafka import Reader, shared_producer
 from sinks.kafka import StreamSink, TopicSpec, _StreamPartition, ensure_topics, put_table, stream_topics
 from sources._kafka import Feed
@@ -144,13 +145,13 @@ def test_a_clean_stop_under_load_exits_with_0_and_loses_and_repeats_nothing(copy
         flow = copy.start()
         copy.await_written(target, flow)
         flow.signal(number)
-        assert flow.wait(10) == 0, flow.last_lines()
+        assert flow.wait(PATIENCE_S) == 0, flow.last_lines()
         if copy.forget and copy.recovery:  # type: ignore[attr-defined]
             shutil.rmtree(copy.recovery)
     copy.assert_exact()
 
 
-@pytest.mark.parametrize("arguments", [("-s", "10"), ("-w", "2")], ids=["long epochs", "two workers"])
+@pytest.mark.parametrize("arguments", [("-s", "120"), ("-w", "2")], ids=["long epochs", "two workers"])
 def test_a_clean_stop_is_quick_and_exact_with_long_epochs_and_with_two_workers(
     connection: KafkaConnection, load: str, topic: str, tmp_path: Path, arguments: tuple[str, str]
 ) -> None:
@@ -159,7 +160,7 @@ def test_a_clean_stop_is_quick_and_exact_with_long_epochs_and_with_two_workers(
         flow = copy.start(arguments)
         copy.await_written(target, flow)
         flow.signal(signal.SIGTERM)
-        assert flow.wait(8) == 0, flow.last_lines()
+        assert flow.wait(PATIENCE_S) == 0, flow.last_lines()
     copy.assert_exact()
 
 
@@ -345,7 +346,7 @@ def test_a_topic_that_was_denied_is_asked_for_again_at_once(
     with pytest.raises((KafkaException, Unavailable)):
         asking.watermarks(0)  # as a broker answers that is about to stop; it would be believed for minutes
     ensure_topics(connection, [TopicSpec(name=name, partitions=1)])
-    until(lambda: answers(asking) == (0, 0), 30, "the topic to be found")
+    until(lambda: answers(asking) == (0, 0), PATIENCE_S, "the topic to be found")
 
 
 def answers(asking: Feed | Reader) -> tuple[int, int] | None:
@@ -353,3 +354,49 @@ def answers(asking: Feed | Reader) -> tuple[int, int] | None:
         return asking.watermarks(0)
     except (KafkaException, Unavailable):
         return None
+
+
+def test_a_producer_that_has_lost_its_way_for_ever_ends_the_flow_when_kafka_answers_others(
+    connection: KafkaConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_kafka, "ASTRAY_S", 0.2)
+    monkeypatch.setattr(_kafka_way, "ASK_EVERY_S", 0.2)
+    lost = _kafka.SharedProducer(KafkaConnection(bootstrap="127.0.0.1:1"))
+    lost.produce("any", b"x", partition=0)
+    lost._way = _kafka_way.Way(connection, lost._way._asks[0])
+    with pytest.raises(Unavailable, match=r"could not write 1 records: the client does not find the way to kafka at "):
+        lost.drain(Stop())
+
+
+def test_a_reader_that_has_lost_its_way_for_ever_goes_on_with_a_new_client(
+    connection: KafkaConnection, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_kafka, "RENEW_S", 0.5)
+    topic = unique("found-again")
+    ensure_topics(connection, [TopicSpec(name=topic, partitions=1)])
+    producer = Producer(connection.settings())
+    producer.produce(topic, b"x", partition=0)
+    assert producer.flush(PATIENCE_S) == 0
+    reader = _kafka.Reader(connection, topic, Stop())
+    settings, reader._consumer = reader._settings, Consumer({**reader._settings, "bootstrap.servers": "127.0.0.1:1"})
+    assert reader.watermarks(0) == (0, 1)
+    reader._consumer = Consumer({**settings, "bootstrap.servers": "127.0.0.1:1"})
+    monkeypatch.setattr(reader, "watermarks", lambda _: (0, 1))
+    assert [message.value() for message in reader.read(0, 0, 9)] == [b"x"]
+
+
+def test_a_flow_waits_until_kafka_has_an_entry_of_a_table_unless_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_kafka, "STOP_PATIENCE_S", 0.2)
+    monkeypatch.setattr(_kafka_topics, "ANSWER_TIMEOUT_S", 0.1)
+    away, stop = KafkaConnection(bootstrap="127.0.0.1:2"), Stop()
+    with ThreadPoolExecutor() as threads:
+        putting = threads.submit(put_table, away, "any", b"key", b"value", stop)
+        with pytest.raises(TimeoutError):
+            putting.result(1)
+        stop.request()
+        with pytest.raises(Unavailable, match="and a stop was asked for; the next start"):
+            putting.result(PATIENCE_S)
+    with pytest.raises(
+        Unavailable, match=r'could not write to topic "any" at kafka at 127\.0\.0\.1:2: no answer within 0\.1'
+    ):
+        put_table(away, "any", b"key", b"value")
