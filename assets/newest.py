@@ -21,9 +21,10 @@ class Newest:
             if not value.payload:
                 self._end(value, out)
                 continue
-            before = held.get(value.subject)
-            if before is None or (value.offset, value.index) > (before.offset, before.index):
-                held[value.subject] = value
+            subject, offset = value.subject, value.offset
+            before = held.get(subject)
+            if before is None or offset > before.offset or (offset == before.offset and value.index > before.index):
+                held[subject] = value
                 out.append(value)
         return out
 

@@ -100,20 +100,20 @@ class Places:
         self._frozen: bytes | None = None
         self.progress = Progress()
 
-    def of(self, model: str, asset: str) -> Place | None:
-        """What an asset's frame can tell: by the definition that it names, else by the one in force.
+    def of(self, model: str, asset: str) -> tuple[Place | None, str]:
+        """What an asset's frame can tell, by the definition that it names, else by the one in force; and its path.
 
         An asset has none before its own definition was told, though another one may share it: whoever does not know
         where it stands could not end its subjects when it moves.
         """
         stand, places = self._models.stands.get(asset), self._models.places
         if stand is None or stand.model is None:
-            return None
+            return None, ""
         if stand.model != model and stand.others:
             for other in stand.others.values():
                 if other.model == model:
-                    return places[other.place]
-        return places[stand.place]
+                    return places[other.place], stand.path
+        return places[stand.place], stand.path
 
     def begins_after(self, asset: str, offset: int) -> None:
         """What stood under this id up to an offset was another asset."""

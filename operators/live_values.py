@@ -145,8 +145,8 @@ class LiveValues:
 
     def _place(self, model: str, asset: str) -> tuple[Place | None, str]:
         """What a frame can tell, and the subject of its asset up to the item."""
-        place, stand = self._places.of(model, asset), self._places.stand(asset)
-        return place, "" if stand is None else observation_subject(stand.path, asset, "")
+        place, path = self._places.of(model, asset)
+        return place, observation_subject(path, asset, "")
 
     def _leave(self, asset: str, left: Left | None, origin: Origin, out: list[LiveValue]) -> None:
         """End what a changed definition ends: subjects of items and metrics, and all at a path that was left."""
