@@ -14,7 +14,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 
 from bench.raw import cpu_s
-from flows._site import GC_THRESHOLDS, Site
+from flows._site import BATCH_RECORDS, GC_THRESHOLDS, Site
 from flows.derive import build
 from sinks.kafka import StreamSink
 from sources.kafka import StreamSource, partition_count, watermarks
@@ -45,7 +45,7 @@ def main(topic: str, out: str, recovery: Path | None) -> dict[str, float]:
         return original(self, step_id, for_part, resume_state)
 
     StreamSource.build_part = build_part  # type: ignore[assignment,method-assign]
-    stream = StreamSource(site.kafka, topic, site.stop, bounds=bounds)
+    stream = StreamSource(site.kafka, topic, site.stop, bounds=bounds, batch_records=BATCH_RECORDS["derive"])
     state = StreamSink(site.kafka, out, site.stop, resume="prefix")
     letters = StreamSink(site.kafka, "dead-letters", site.stop, resume="ids", flow="bench")
     flow = build(partition_count(site.kafka, topic), stream, state, letters)

@@ -44,8 +44,8 @@ EXIT_REFUSED: Final = 2
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 GC_THRESHOLDS: Final = (100_000, 20, 50)
 """Records are decoded in thousands and freed by reference counts: the default thresholds would walk them in vain."""
-BATCH_RECORDS: Final[dict[View, int]] = {"derive": 4_000, "serve": 4_000, "archive": 500}
-"""Records per poll; archive looks at each observation several times, best while all are in the processor's cache."""
+BATCH_RECORDS: Final[dict[View, int]] = {"derive": 500, "serve": 4_000, "archive": 500}
+"""Records per poll; derive and archive are fastest while all that is decoded of it is in the processor's cache."""
 
 
 @dataclass
@@ -143,7 +143,8 @@ class Site:
         """Where serve publishes; a generation beside the live one has a stream and subjects of its own."""
         if generation is None:
             return LiveSink(self.nats, self.stop, copy=self.copy)
-        return LiveSink(self.nats, self.stop, stream=f"penstock-g{generation}", prefix=f"rebuild.g{generation}.")
+        stream, prefix = f"penstock-g{generation}", f"rebuild.g{generation}."
+        return LiveSink(self.nats, self.stop, stream=stream, prefix=prefix, last_only=True)
 
     def archive_folder(self, generation: int) -> Path:
         """The Parquet files of one generation of the archive."""
