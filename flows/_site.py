@@ -143,7 +143,8 @@ class Site:
         """Where serve publishes; a generation beside the live one has a stream and subjects of its own."""
         if generation is None:
             return LiveSink(self.nats, self.stop, copy=self.copy)
-        return LiveSink(self.nats, self.stop, stream=f"penstock-g{generation}", prefix=f"rebuild.g{generation}.")
+        stream, prefix = f"penstock-g{generation}", f"rebuild.g{generation}."
+        return LiveSink(self.nats, self.stop, stream=stream, prefix=prefix, last_only=True)
 
     def archive_folder(self, generation: int) -> Path:
         """The Parquet files of one generation of the archive."""

@@ -42,7 +42,8 @@ class LiveSink(FixedPartitionedSink[list[LiveValue], bytes]):
     """Items are `(stream_key(partition), live values)`; all partitions share one connection.
 
     `prefix` (`rebuild.g2.`) and a `stream` of its own keep a rebuilt generation away from the live subjects. `copy`
-    i/N: this process writes the partitions p with p % N == i.
+    i/N: this process writes the partitions p with p % N == i. `last_only`: each epoch publishes what is newest at its
+    end, for a stream that nobody follows while it is made.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class LiveSink(FixedPartitionedSink[list[LiveValue], bytes]):
         stream: str = STREAM,
         prefix: str = "",
         copy: str = "0/1",
+        last_only: bool = False,
     ) -> None:
+        self._part = _LastOnly if last_only else _Partition
         self._publisher = Publisher(connection, stop, stream, prefix, copy)
 
     def reached(self) -> tuple[str, int]:
@@ -67,7 +70,7 @@ class LiveSink(FixedPartitionedSink[list[LiveValue], bytes]):
         return int(item_key)
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "_Partition":
-        return _Partition(self._publisher, int(for_part), resume_state)
+        return self._part(self._publisher, int(for_part), resume_state)
 
 
 class _Partition(StatefulSinkPartition[list[LiveValue], bytes]):
@@ -92,6 +95,24 @@ class _Partition(StatefulSinkPartition[list[LiveValue], bytes]):
 
     def close(self) -> None:
         self._publisher.leave()
+
+
+class _LastOnly(_Partition):
+    """One partition of a stream that nobody follows: only the last message of a subject is worth its way."""
+
+    def __init__(self, publisher: Publisher, partition: int, resume: bytes | None) -> None:
+        super().__init__(publisher, partition, resume)
+        self._late: dict[str, LiveValue] = {}
+
+    def write_batch(self, values: list[list[LiveValue]]) -> None:
+        told = self._newest.take(chain.from_iterable(values))
+        self._late.update((value.subject, value) for value in told)
+
+    def snapshot(self) -> bytes:
+        if self._late:
+            self._ticket = self._publisher.handover.put([*self._late.values()])
+            self._late.clear()
+        return super().snapshot()
 
 
 def _known(state: bytes) -> tuple[str, int]:

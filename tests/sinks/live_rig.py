@@ -22,11 +22,15 @@ class Rig:
         self.stop = Stop()
         self.fold: dict[str, int] = {}
 
-    def new_sink(self, copy: str = "0/1") -> LiveSink:
-        return LiveSink(self.connection, self.stop, stream=self.name, prefix=self.prefix, copy=copy)
+    def new_sink(self, copy: str = "0/1", *, last_only: bool = False) -> LiveSink:
+        return LiveSink(
+            self.connection, self.stop, stream=self.name, prefix=self.prefix, copy=copy, last_only=last_only
+        )
 
-    def part(self, state: bytes | None = None, partition: int = 0, copy: str = "0/1") -> "Part":
-        self.sink = self.new_sink(copy)
+    def part(
+        self, state: bytes | None = None, partition: int = 0, copy: str = "0/1", *, last_only: bool = False
+    ) -> "Part":
+        self.sink = self.new_sink(copy, last_only=last_only)
         return Part(self, self.sink.build_part("live", f"{partition:04}", state), partition)
 
     def reached(self) -> tuple[str, int]:

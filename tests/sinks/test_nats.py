@@ -123,6 +123,26 @@ def test_a_reader_has_ten_thousand_newest_values_and_then_each_new_one(rig: Rig)
     part.close()
 
 
+def test_a_stream_that_nobody_follows_gets_the_last_message_of_each_subject(rig: Rig) -> None:
+    part = rig.part(last_only=True)
+    for first in range(0, 5_000, 500):
+        part.write(first, 500)
+    messages = [live(5_000, 98), live(5_001, 99), end(5_002, f"{PATH}.press-01.", f"{PATH}.press-02."), live(5_003, 99)]
+    part.inner.write_batch([messages])  # type: ignore[attr-defined]
+    assert rig.held() == {}
+    part.snapshot()
+    moved = {subject.replace("press-01", "press-02"): value for subject, value in rig.fold.items()}
+    moved |= {f"{PATH}.press-02.item-98": 5_000, f"{PATH}.press-02.item-99": 5_001, f"{PATH}.press-01.item-99": 5_003}
+    assert rig.held() == moved
+    _, seq = rig.sink.reached()
+    assert 2 * 52 <= seq <= 2 * 52 + 2, (
+        "the values, the ends, the store's id and the message that the count begins with"
+    )
+    part.snapshot()
+    assert rig.sink.reached()[1] == seq
+    part.close()
+
+
 @pytest.mark.parametrize("stored", [0, 100])
 def test_what_is_published_is_not_sent_back(rig: Rig, stored: int) -> None:
     if stored:
