@@ -24,7 +24,7 @@ from operators._snapshot import opened, packed, unpacked
 from operators._waiting import ends, keep, newest_of
 
 SNAPSHOT_VERSION: Final = 5
-MOST_HELD: Final = 50_000
+MOST_HELD: Final = 5_000
 """Derived events that may wait; beyond it only the newest of each metric is kept, which is what stays published."""
 _INDEX_BITS: Final = 20
 
@@ -87,7 +87,7 @@ class LiveValues:
 
     def _begin(self) -> None:
         """Know nothing, as at the beginning of the stream."""
-        self._next = self._next_derived = 0
+        self._next = self._next_derived = self._kept = 0
         self._places = Places()
         self._held: deque[DerivedEvent] = deque()
         self._waiting: dict[str, dict[str, DerivedEvent]] = {}
@@ -114,8 +114,9 @@ class LiveValues:
         out: list[LiveValue] = []
         self._held.extend(batch.events)
         self._release(out)
-        if len(self._held) > MOST_HELD:
+        if len(self._held) > max(MOST_HELD, 2 * self._kept):  # where more metrics wait it is not done again and again
             self._held = deque(newest_of(self._held))
+            self._kept = len(self._held)
         return out
 
     def _frame(self, partition: int, offset: int, frame: Frame, out: list[LiveValue]) -> None:
@@ -138,10 +139,8 @@ class LiveValues:
                 continue  # it was refused
             origin = (partition, offset, index)
             time, unit = event_time(o, received), place.items.get(o.item)
-            payload = ObservationPayload(
-                asset, o.item, o.value, unit, o.status, time, received, origin, source, o.flags
-            )
-            out.append(LiveValue(prefix + o.item, encode(payload), partition, offset, index))
+            told = ObservationPayload(asset, o.item, o.value, unit, o.status, time, received, origin, source, o.flags)
+            out.append(LiveValue(prefix + o.item, encode(told), partition, offset, index))
 
     def _place(self, model: str, asset: str) -> tuple[Place | None, str]:
         """What a frame can tell, and the subject of its asset up to the item."""

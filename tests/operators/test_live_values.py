@@ -15,6 +15,7 @@ from assets.frame import DerivedEvent, Frame, Observation, Tick, Value
 from assets.newest import Newest
 from operators import live_values as module
 from operators._snapshot import SnapshotError
+from operators._waiting import newest_of
 from operators.live_values import LiveValues, live_values
 
 S = 1_000_000
@@ -244,6 +245,22 @@ def test_a_flood_of_waiting_events_keeps_the_newest(monkeypatch: pytest.MonkeyPa
         "press-02.running": -29,
     }
     assert len(made) < 32 + 22
+
+
+def test_what_waits_is_bounded_by_the_metrics_and_seldom_sorted_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_HELD", 10)
+    sorted_out: list[int] = []
+
+    def counted(held: Sequence[DerivedEvent]) -> list[DerivedEvent]:
+        sorted_out.append(len(held))
+        return newest_of(held)
+
+    monkeypatch.setattr(module, "newest_of", counted)
+    logic, assets = LiveValues(), [f"press-{n:02}" for n in range(40)]
+    for i in range(600):
+        logic.derived(events(i, event(i, i, asset=assets[i % 40])))
+        assert len(logic._held) <= 2 * len(assets)
+    assert len(sorted_out) < 600 / 10
 
 
 def test_a_stop_anywhere_changes_nothing() -> None:
