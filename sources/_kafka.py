@@ -191,7 +191,7 @@ class Feed(Questions):
         )
 
     def _commit(self) -> None:
-        if self._notes:
+        if self._notes and not self._condition.away:  # a client that waits to note them takes a minute to close
             notes, self._notes = self._notes, {}
             offsets = [TopicPartition(self.topic, p, offset) for p, offset in notes.items()]
             try:

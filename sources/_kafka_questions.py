@@ -143,7 +143,7 @@ class Questions:
 
     def _renew(self) -> None:
         old, self._consumer = self._consumer, self._new()
-        Thread(target=old.close, daemon=True).start()  # without a broker it may take its time
+        Thread(target=old.close, name="former client", daemon=True).start()  # without a broker it may take its time
 
     def _new(self) -> Consumer:
         self._clients += 1

@@ -1,6 +1,7 @@
 """The stream as a source, on a real broker: exact starts, exact ends, nothing skipped in silence."""
 
 import itertools
+import threading
 import time
 from collections.abc import Callable
 
@@ -343,3 +344,19 @@ def test_records_that_had_come_before_the_loss_are_no_answer(
     fetch_until(feed, lambda: "answers again" in caplog.text, "the word that it is back")
     feed.close()
     gone.close()
+
+
+def test_a_long_outage_leaves_no_clients_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_kafka_questions, "RENEW_S", (0.1, 0.1))
+    monkeypatch.setattr(_kafka, "PROBE_INTERVAL_S", 0.02)
+    feed = _kafka.Feed(KafkaConnection(bootstrap="127.0.0.1:1"), "any", group="any")
+    feed.open(0, 0, None)
+    fetch_until(feed, lambda: feed._condition.away, "the loss")
+
+    def tenth() -> bool:
+        feed.note(0, 7)
+        return feed._clients > 10
+
+    fetch_until(feed, tenth, "ten clients")
+    until(lambda: [t.name for t in threading.enumerate()].count("former client") <= 1, 40, "former clients to close")
+    feed.close()
