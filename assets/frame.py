@@ -11,22 +11,19 @@ StatusCodes (Part 4, 7.39). A value whose status is Bad is null.
 from collections.abc import Iterable
 from contextlib import suppress
 from enum import IntFlag
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from assets.fields import Count, Flags, Instant, SmallCount, StatusCode, Value, VersionNumber
+
 VERSION: Final = 1
 Version = Literal[1]
 """Checked in decoding; what a newer gateway writes is refused, whatever else it may look like."""
-# What may stand in the `value` of an observation; integers are exact, also beyond 64 bits.
-Value = int | float | str | bool | list[Any] | dict[str, Any] | None
 
-Instant = Annotated[int, Meta(ge=0, le=253_402_300_799_999_999)]
-"""Microseconds since 1970; the end of the year 9999 is the last that calendars of all readers know."""
-Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-StatusCode = Annotated[int, Meta(ge=0, le=(1 << 32) - 1)]
-Flags = Annotated[int, Meta(ge=0, le=(1 << 15) - 1)]
+MOST_OBSERVATIONS: Final = (1 << 15) - 1
+"""In one frame: readers number them with 16 bits."""
 
 
 class Flag(IntFlag):
@@ -50,6 +47,7 @@ class Flag(IntFlag):
 
 NO_SAMPLE: Final = int(Flag.INITIAL | Flag.KEYFRAME)
 """An observation with one of these flags repeats what was known: it moves no time and counts as no sample."""
+
 CLOCK_SKEW: Final = int(Flag.CLOCK_SKEW)
 
 
@@ -83,7 +81,7 @@ class Frame(msgspec.Struct, gc=False):
     seq: Count
     received: Instant
     model: str
-    observations: list[Observation]
+    observations: Annotated[list[Observation], Meta(max_length=MOST_OBSERVATIONS)]
 
 
 class SourceAccount(msgspec.Struct, gc=False, omit_defaults=True):
@@ -128,18 +126,18 @@ class DerivedEvent(msgspec.Struct, gc=False):
     v: Version
     asset: str
     metric: str
-    time: int
+    time: Instant
     value: Value
     previous: Value
-    since: int | None
-    until: int | None
-    duration: int | None
-    status: int
+    since: Instant | None
+    until: Instant | None
+    duration: Count | None
+    status: StatusCode
     id: str
-    basis: tuple[int, int, int]
+    basis: tuple[SmallCount, Count, SmallCount]
     operator: str
-    operator_version: int
-    revision: int = 0
+    operator_version: VersionNumber
+    revision: VersionNumber = 0
 
 
 class ContractError(ValueError):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from assets.frame import Value
+from assets.fields import Value
 
 
 class Reading(msgspec.Struct, array_like=True, gc=False):

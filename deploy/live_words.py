@@ -5,7 +5,7 @@ Colours are those of Okabe and Ito, which people tell apart however they see; ea
 
 from typing import Final
 
-from assets.frame import Value
+from assets.fields import Value
 from assets.states import VOCABULARIES, Kind
 from assets.status import is_bad, is_good, name
 

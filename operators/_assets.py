@@ -6,17 +6,8 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from assets.batch import Batch, Rejected
-from assets.frame import (
-    CLOCK_SKEW,
-    NO_SAMPLE,
-    VERSION,
-    DerivedEvent,
-    Flag,
-    Frame,
-    Observation,
-    Tick,
-    Value,
-)
+from assets.fields import Value
+from assets.frame import CLOCK_SKEW, NO_SAMPLE, VERSION, DerivedEvent, Flag, Frame, Observation, Tick
 from assets.stream import AVAILABILITY, AVAILABLE, GAP, MODEL, REMOVED
 from operators._definitions import Definitions, Taken
 from operators._links import LinkChange, Links

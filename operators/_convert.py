@@ -13,7 +13,8 @@ import msgspec
 
 from assets import status as codes
 from assets.definition import Item
-from assets.frame import Flag, Value
+from assets.fields import Value
+from assets.frame import Flag
 from assets.states import VOCABULARIES
 
 MAX_FRAME_BYTES: Final = 256 * 1024

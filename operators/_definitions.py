@@ -12,7 +12,8 @@ import msgspec
 
 from assets.batch import Rejected
 from assets.definition import Definition, Placement, Teller, join, split
-from assets.frame import ContractError, Frame, Value, encode_frame
+from assets.fields import Value
+from assets.frame import ContractError, Frame, encode_frame
 from assets.stream import ASSET_STREAM
 from operators._progress import Progress
 

@@ -3,7 +3,8 @@
 from typing import Any, Final
 
 from assets.definition import Definition, Item
-from assets.frame import ContractError, Flag, Frame, Observation, Value
+from assets.fields import Value
+from assets.frame import ContractError, Flag, Frame, Observation
 from assets.stream import MODEL, REMOVED
 
 _KEYFRAME: Final = int(Flag.KEYFRAME)

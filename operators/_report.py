@@ -12,7 +12,8 @@ still the same; flag initial says that it is no change, flag redelivered that it
 from typing import Final, Literal
 
 from assets.definition import Item
-from assets.frame import Flag, Observation, Value
+from assets.fields import Value
+from assets.frame import Flag, Observation
 from assets.reading import Reading
 from operators._convert import converter
 

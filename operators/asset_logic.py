@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 import msgspec
 
 from assets.definition import Definition
-from assets.frame import Observation, Value
+from assets.fields import Value
+from assets.frame import Observation
 
 
 class Change(msgspec.Struct, gc=False):

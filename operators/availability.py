@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assets.definition import Definition
-from assets.frame import Value
+from assets.fields import Value
 from assets.stream import AVAILABLE, GONE, UNAVAILABLE
 from operators.asset_logic import Change, Changes
 from operators.rule import Rule, RuleState

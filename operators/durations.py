@@ -6,7 +6,8 @@ not known: the interval ends there and then, and an unknown one begins (state is
 
 from typing import Any
 
-from assets.frame import Observation, Value
+from assets.fields import Value
+from assets.frame import Observation
 from assets.status import BAD_NO_COMMUNICATION, BAD_NO_DATA, BAD_NOT_SUPPORTED, UNCERTAIN
 from operators.asset_logic import Change, Changes
 from operators.rule import Rule, RuleState

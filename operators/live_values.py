@@ -16,7 +16,8 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from assets.batch import Batch, DerivedBatch, LiveValue
-from assets.frame import DerivedEvent, Frame, Tick, Value, event_time
+from assets.fields import Value
+from assets.frame import DerivedEvent, Frame, Tick, event_time
 from assets.status import BAD_NOT_SUPPORTED
 from assets.stream import GONE, MODEL, REMOVED, observation_subject, state_subject
 from operators._places import Left, Place, Places

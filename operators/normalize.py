@@ -15,7 +15,7 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from assets.batch import Rejected, stream_key
-from assets.frame import VERSION, Frame, Observation, SourceAccount, Value
+from assets.frame import VERSION, Frame, Observation, SourceAccount
 from assets.plant import Binding
 from assets.reading import Gap, Link, Mark, Message, Reading, Readings
 from assets.stream import AVAILABILITY, AVAILABLE, GAP, UNAVAILABLE
@@ -163,8 +163,8 @@ class Normalizer:
                 channel.outage = True
             own = [a for a in gap.counts or () if any(c.asset == name for c in self._channels.get(a, ()))]
             lost = gap.lost_at(own, alone=len(concerned) == 1)
-            items: Value = [channel.name for channel in channels]
-            value: Value = {"items": items, "from": gap.start, "to": end, "reason": gap.reason, "lost": lost}
+            items = [channel.name for channel in channels]
+            value = {"items": items, "from": gap.start, "to": end, "reason": gap.reason, "lost": lost}
             self._say(name, at, [Observation(GAP, value)])
 
     def _mark(self, mark: Mark) -> None:

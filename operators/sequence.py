@@ -16,7 +16,8 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from assets.batch import Outgoing, stream_key
 from assets.definition import Definition
-from assets.frame import VERSION, Flag, Frame, Observation, SourceAccount, Tick, Value, encode_frame, encode_tick
+from assets.fields import Value
+from assets.frame import VERSION, Flag, Frame, Observation, SourceAccount, Tick, encode_frame, encode_tick
 from assets.stream import MODEL, REMOVED, partition_of
 from operators._convert import MAX_FRAME_BYTES
 from operators.normalize import Accounted, Said

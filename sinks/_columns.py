@@ -12,7 +12,8 @@ import pyarrow  # noqa: ICN001 - `pa` is the name without types
 import pyarrow.compute
 import pyarrow.parquet
 
-from assets.frame import DerivedEvent, Value
+from assets.fields import Value
+from assets.frame import DerivedEvent
 
 pa: Any = pyarrow  # its type stubs, where installed, know too few of the forms it takes
 pc: Any = pyarrow.compute

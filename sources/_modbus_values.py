@@ -5,7 +5,8 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from assets.frame import Flag, Value
+from assets.fields import Value
+from assets.frame import Flag
 from assets.reading import Reading
 from assets.status import BAD_ENCODING_ERROR
 from sources._modbus_address import BIT_TABLES, FORMATS, ORDERS, Address

@@ -16,7 +16,8 @@ from enum import Enum
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
-from assets.frame import Flag, Value
+from assets.fields import Value
+from assets.frame import Flag
 from assets.reading import Reading
 from assets.status import BAD_ENCODING_ERROR, OVERFLOW, is_bad
 

@@ -7,7 +7,8 @@ import msgspec
 
 from assets.batch import Batch, DerivedBatch, LiveValue, Rejected
 from assets.definition import Definition, Item
-from assets.frame import DerivedEvent, Flag, Frame, Observation, Tick, Value, encode_event
+from assets.fields import Value
+from assets.frame import DerivedEvent, Flag, Frame, Observation, Tick, encode_event
 from assets.newest import Newest
 from operators._assets import Assets
 from operators.live_values import LiveValues

@@ -5,7 +5,8 @@ from typing import Any
 
 from assets.batch import Batch
 from assets.definition import Counter, Definition, Item, SourceModel
-from assets.frame import DerivedEvent, Frame, Observation, SourceAccount, Tick, Value
+from assets.fields import Value
+from assets.frame import DerivedEvent, Frame, Observation, SourceAccount, Tick
 from operators._assets import Assets
 from operators.asset_logic import AssetLogic
 

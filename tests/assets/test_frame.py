@@ -5,12 +5,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assets.fields import LEVELS
 from assets.frame import (
     CLOCK_SKEW,
+    MOST_OBSERVATIONS,
     NO_SAMPLE,
     ContractError,
     DerivedEvent,
@@ -115,16 +118,29 @@ def test_its_values_encode_to_the_golden_record(name: str) -> None:
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**100), 2**100)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | TEXT,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
-    max_leaves=12,
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(2**100), 2**100) | st.floats(allow_nan=False, allow_infinity=False) | TEXT
 )
+VALUES: st.SearchStrategy[Any] = SCALARS
+for _ in range(3):
+    VALUES = SCALARS | st.lists(VALUES, max_size=4) | st.dictionaries(TEXT, VALUES, max_size=4)
 INSTANTS = st.integers(0, 253_402_300_799_999_999)
+PARTS = st.integers(0, 2**15 - 1)
+VERSIONS = st.integers(0, 2**31 - 1)
+EVENTS = st.builds(
+    DerivedEvent,
+    v=st.just(1),
+    time=INSTANTS,
+    value=VALUES,
+    previous=VALUES,
+    since=st.none() | INSTANTS,
+    until=st.none() | INSTANTS,
+    duration=st.none() | INSTANTS,
+    status=st.integers(0, 2**32 - 1),
+    basis=st.tuples(PARTS, INSTANTS, PARTS),
+    operator_version=VERSIONS,
+    revision=VERSIONS,
+)
 OBSERVATIONS = st.builds(
     Observation,
     item=TEXT,
@@ -169,7 +185,7 @@ def test_a_frame_has_one_form(frame: Frame) -> None:
     assert encode_frame(decode_frame(record)) == record
 
 
-@given(st.builds(DerivedEvent, v=st.just(1), value=VALUES, previous=VALUES, basis=st.tuples(*[INSTANTS] * 3)))
+@given(EVENTS)
 def test_a_derived_event_survives_the_stream(event: DerivedEvent) -> None:
     assert decode_event(encode_event(event)) == event
 
@@ -210,17 +226,59 @@ def test_event_time_is_not_on_the_wire() -> None:
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_version_of_the_future_is_refused_by_number(name: str) -> None:
     record = (GOLDEN / f"{name}.json").read_bytes().replace(b'"v":1', b'"v":2')
-    what = {"frame-v1": "frame", "tick-v1": "tick", "derived-event-v1": "derived event"}[name]
+    what = name.partition("-v")[0].replace("-", " ")
     with pytest.raises(ContractError, match=f"^version 2 of a {what} is unknown; known is 1$"):
         RECORDS[name][2](record)
 
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_missing_field_is_named(name: str) -> None:
-    field = {"frame-v1": "seq", "tick-v1": "seq", "derived-event-v1": "basis"}[name].encode()
+    field = b"basis" if name.startswith("derived-event") else b"seq"
     record = (GOLDEN / f"{name}.json").read_bytes().replace(b'"%s"' % field, b'"other"', 1)
     with pytest.raises(ContractError, match=f"missing required field `{field.decode()}`"):
         RECORDS[name][2](record)
+
+
+@pytest.mark.parametrize(("begin", "end"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_values_nest_ten_levels_deep(begin: bytes, end: bytes) -> None:
+    frame = Frame(1, "a", "s", "g", 1, 1, 1, "m", [Observation("x", "here")])
+
+    def nested(levels: int) -> bytes:
+        return encode_frame(frame).replace(b'"here"', begin * levels + b"1" + end * levels)
+
+    assert encode_frame(decode_frame(nested(LEVELS))) == nested(LEVELS)
+    for levels in (LEVELS + 1, 989, 100_000):
+        with pytest.raises(ContractError):
+            decode_frame(nested(levels))
+
+
+def test_a_frame_has_no_more_observations_than_readers_can_number() -> None:
+    frame = Frame(1, "a", "s", "g", 1, 1, 1, "m", [Observation("x", 1)] * MOST_OBSERVATIONS)
+    assert len(decode_frame(encode_frame(frame)).observations) == MOST_OBSERVATIONS
+    frame.observations.append(Observation("x", 1))
+    with pytest.raises(ContractError, match="length <= 32767"):
+        decode_frame(encode_frame(frame))
+
+
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [
+        ("time", 1 << 70),
+        ("since", -1),
+        ("until", 1 << 62),
+        ("duration", 1 << 63),
+        ("status", 1 << 32),
+        ("basis", [1 << 15, 0, 0]),
+        ("basis", [0, 1 << 63, 0]),
+        ("basis", [0, 0, -1]),
+        ("operator_version", 1 << 31),
+        ("revision", 1 << 31),
+    ],
+)
+def test_a_derived_event_has_no_number_that_views_have_no_room_for(field: str, number: object) -> None:
+    event = msgspec.json.decode((GOLDEN / "derived-event-v1.json").read_bytes())
+    with pytest.raises(ContractError, match=rf"\.{field}"):
+        decode_event(msgspec.json.encode({**event, field: number}))
 
 
 def test_a_field_of_the_future_is_skipped() -> None:

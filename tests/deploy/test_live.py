@@ -4,7 +4,7 @@ import msgspec
 from rich.console import Console
 
 from assets.definition import Definition, Item
-from assets.frame import Value
+from assets.fields import Value
 from assets.stream import AVAILABILITY, GAP, MODEL, UNAVAILABLE
 from deploy.live_model import LiveModel
 from deploy.live_view import Picture

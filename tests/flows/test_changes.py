@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from assets.batch import DerivedBatch
 from assets.definition import Definition, Item, SourceModel
-from assets.frame import Frame, Observation, Tick, Value
+from assets.fields import Value
+from assets.frame import Frame, Observation, Tick
 from assets.newest import Newest
 from operators._assets import Assets
 from operators.live_values import LiveValues

@@ -48,7 +48,7 @@ class Poison(NamedTuple):
 POISON = {
     "not JSON": Poison("not_json", b"{"),
     "no UTF-8": Poison("not_json", b"\xff\xfe"),
-    "nested without end": Poison("not_json", GOOD.replace(b"1,0,null", b"[" * 9_000 + b"]" * 9_000 + b",0,null")),
+    "nested without end": Poison("contract", GOOD.replace(b"1,0,null", b"[" * 9_000 + b"]" * 9_000 + b",0,null")),
     "empty": Poison("not_json", b""),
     "null": Poison("null_value", None),
     "null without a key": Poison("null_value", None, None),
@@ -63,6 +63,8 @@ POISON = {
     "a float without end": Poison("contract", GOOD.replace(b"1,0,null", b"1e999,0,null")),
     "an integer without end": Poison("contract", GOOD.replace(b"1,0,null", b"1" + b"0" * 9_000 + b",0,null")),
     "a status of 64 bits": Poison("contract", GOOD.replace(b"1,0,null", b"1,99999999999,null")),
+    "nested as deep as can be read": Poison("contract", GOOD.replace(b"1,0,null", b"[" * 989 + b"]" * 989 + b",0,null")),
+    "a frame beyond all numbers": Poison("contract", GOOD.replace(b"[[", b"[" + b'["x"],' * 40_000 + b"[")),
     "five megabytes": Poison("too_large", b"x" * 5_000_000),
     "the key of another asset": Poison("wrong_key", GOOD, b"somebody-else"),
     "no asset's id": Poison("invalid_asset", GOOD.replace(ASSET.encode(), b"Press 1"), b"Press 1"),

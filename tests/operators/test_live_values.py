@@ -11,7 +11,8 @@ from bytewax.testing import TestingSink, TestingSource, run_main
 
 from assets.batch import Batch, DerivedBatch, LiveValue
 from assets.definition import Definition, Item, SourceModel
-from assets.frame import DerivedEvent, Frame, Observation, Tick, Value
+from assets.fields import Value
+from assets.frame import DerivedEvent, Frame, Observation, Tick
 from assets.newest import Newest
 from operators import live_values as module
 from operators._snapshot import SnapshotError

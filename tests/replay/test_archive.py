@@ -8,7 +8,8 @@ import duckdb
 import pytest
 
 from assets.batch import Batch, DerivedBatch
-from assets.frame import DerivedEvent, Flag, Frame, Observation, Value
+from assets.fields import Value
+from assets.frame import DerivedEvent, Flag, Frame, Observation
 from replay.archive import connect, refresh, write_views
 from sinks.parquet import DerivedSink, ObservationSink
 from sources._partition import Stop

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from assets.batch import Batch, DerivedBatch
-from assets.frame import DerivedEvent, Frame, Observation, Tick, Value
+from assets.fields import Value
+from assets.frame import DerivedEvent, Frame, Observation, Tick
 from deploy.processes import Child
 from deploy.wait import until
 from sinks._manifest import ManifestError, published

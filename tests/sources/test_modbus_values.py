@@ -2,7 +2,8 @@ import struct
 
 import pytest
 
-from assets.frame import Flag, Value
+from assets.fields import Value
+from assets.frame import Flag
 from assets.reading import Reading
 from assets.status import BAD_ENCODING_ERROR
 from sources._modbus_address import parse_address

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from asyncua import ua
 
-from assets.frame import Flag, Value
+from assets.fields import Value
+from assets.frame import Flag
 from assets.reading import Reading
 from assets.status import BAD_ENCODING_ERROR, UNCERTAIN_INITIAL_VALUE
 from sources._opcua_values import instant_us, parse_node, reading_of

@@ -3,7 +3,8 @@
 from typing import Any
 
 from assets.definition import Item
-from assets.frame import Observation, Value
+from assets.fields import Value
+from assets.frame import Observation
 from assets.status import is_good
 from operators.asset_logic import Change, Changes
 from operators.rule import Rule, RuleState
