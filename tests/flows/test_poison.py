@@ -63,7 +63,7 @@ POISON = {
     "a float without end": Poison("contract", GOOD.replace(b"1,0,null", b"1e999,0,null")),
     "an integer without end": Poison("contract", GOOD.replace(b"1,0,null", b"1" + b"0" * 9_000 + b",0,null")),
     "a status of 64 bits": Poison("contract", GOOD.replace(b"1,0,null", b"1,99999999999,null")),
-    "nested as deep as can be read": Poison("contract", GOOD.replace(b"1,0,null", b"[" * 989 + b"]" * 989 + b",0,null")),
+    "nested as deep as is read": Poison("contract", GOOD.replace(b"1,0,null", b"[" * 989 + b"]" * 989 + b",0,null")),
     "a frame beyond all numbers": Poison("contract", GOOD.replace(b"[[", b"[" + b'["x"],' * 40_000 + b"[")),
     "five megabytes": Poison("too_large", b"x" * 5_000_000),
     "the key of another asset": Poison("wrong_key", GOOD, b"somebody-else"),
