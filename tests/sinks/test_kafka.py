@@ -140,6 +140,7 @@ def test_a_kill_at_any_moment_loses_and_repeats_nothing(copy: Copy, seed: int) -
     copy.assert_exact()
 
 
+@pytest.mark.faults
 def test_a_clean_stop_under_load_exits_with_0_and_loses_and_repeats_nothing(copy: Copy) -> None:
     for number, target in ((signal.SIGTERM, TOTAL // 5), (signal.SIGINT, TOTAL // 2), (signal.SIGTERM, TOTAL)):
         flow = copy.start()
@@ -337,6 +338,7 @@ def test_topics_are_made_with_the_settings_of_the_stream_and_existing_ones_left_
     assert read_table(connection, table) == {b"a": b"2"}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("kind", [Feed, Reader])
 def test_a_topic_that_was_denied_is_asked_for_again_at_once(
     connection: KafkaConnection, unique: Callable[[str], str], kind: type[Feed | Reader]
@@ -368,6 +370,7 @@ def test_a_producer_that_has_lost_its_way_for_ever_ends_the_flow_when_kafka_answ
         lost.drain(Stop())
 
 
+@pytest.mark.faults
 def test_a_reader_that_has_lost_its_way_for_ever_goes_on_with_a_new_client(
     connection: KafkaConnection, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
