@@ -171,12 +171,15 @@ _FLOWS: Final[dict[View, Callable[[Site, int, int, dict[str, Ranges], Meter], Da
 
 
 def _run(flow: Dataflow) -> None:
+    before = gc.get_threshold()
     gc.set_threshold(*GC_THRESHOLDS)
     try:
         cli_main(flow, epoch_interval=EPOCH)
     except Exception as error:
         cause = _first_cause(error)
         raise FlowFailed(f'flow "{flow.flow_id}" failed: {str(cause) or type(cause).__name__}') from error
+    finally:
+        gc.set_threshold(*before)
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -17,7 +17,7 @@ from assets.condition import Condition, Refused
 from assets.connection import KafkaConnection
 from assets.kafka_errors import outage
 from sources._kafka_batches import Batches, offset_of, partition_of
-from sources._kafka_questions import OnError, Questions, cannot_begin
+from sources._kafka_questions import OnError, Questions, cannot_begin, weakly
 from sources._kafka_watch import UNANSWERED, Watch
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Feed(Questions):
         self.closed = False
         self._group = group
         self._batch_records = batch_records
-        self._batches = Batches(topic, self._unassign)
+        self._batches = Batches(topic, weakly(self._unassign))
         self._notes: dict[int, int] = {}
         self._watch = Watch()
         self._probe_at = 0.0

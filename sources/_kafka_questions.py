@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Thread
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
+from weakref import WeakMethod
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -147,7 +148,7 @@ class Questions:
 
     def _new(self) -> Consumer:
         self._clients += 1
-        return self._make(partial(self._heard, self._clients))
+        return self._make(partial(weakly(self._heard), self._clients))
 
     def _heard(self, client: int, error: KafkaError) -> None:
         if client == self._clients:  # what a former one says while it is closed is of no interest
@@ -166,6 +167,20 @@ class Questions:
         if not self._condition.away:
             self._answered()
         self._condition.lost(self._reason or reason)
+
+
+def weakly(method: Callable[..., None]) -> Callable[..., None]:
+    """A method that does not keep its object alive: a client in a cycle would wait for the collector.
+
+    Each client has threads, sockets and one of the 1 024 keys that a process may have for data of threads.
+    """
+    weak = WeakMethod(method)
+
+    def call(*arguments: Any) -> None:
+        if (alive := weak()) is not None:
+            alive(*arguments)
+
+    return call
 
 
 def cannot_begin(topic: str, partition: int, offset: int, why: str) -> str:

@@ -1,8 +1,10 @@
 """The stream as a source, on a real broker: exact starts, exact ends, nothing skipped in silence."""
 
+import gc
 import itertools
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 import bytewax.operators as op
@@ -360,3 +362,17 @@ def test_a_long_outage_leaves_no_clients_behind(monkeypatch: pytest.MonkeyPatch)
     fetch_until(feed, tenth, "ten clients")
     until(lambda: [t.name for t in threading.enumerate()].count("former client") <= 1, 40, "former clients to close")
     feed.close()
+
+
+def test_a_feed_that_nobody_needs_leaves_no_client_behind_for_the_collector(connection: KafkaConnection) -> None:
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        feed = _kafka.Feed(connection, "topic")
+        gone = weakref.ref(feed)
+        feed.close()
+        del feed
+        assert gone() is None
+    finally:
+        if collected:
+            gc.enable()
